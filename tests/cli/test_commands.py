@@ -1,0 +1,227 @@
+"""The command line as a user meets it: start-up, refusals, interruption, and the whole path on a small dataset."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import make_toy_dataset
+
+TOY_SETTINGS = [
+    "model.backbone_options.width=8",
+    "data.frames=4",
+    "data.train_size=24",
+    "data.eval_short_side=28",
+    "data.eval_size=24",
+    "train.batch_size=4",
+    "train.warmup_epochs=1",
+]
+COMMANDS = ("prepare", "ablate", "train", "evaluate", "measure", "table", "show", "runs", "doctor")
+
+
+def overrides(*more: str) -> list[str]:
+    return [word for setting in (*TOY_SETTINGS, *more) for word in ("--set", setting)]
+
+
+def run(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "vidrepro", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=cwd)
+
+
+def toy_ablation(data: Path, results: Path, *more: str, epochs: int = 2) -> list[object]:
+    folders = ["--data", data, "--results", results, "--dataset", "toy", "--preset", "tiny"]
+    return ["ablate", "m2a", "--rows", "none,m2a", *folders, *overrides(f"train.epochs={epochs}"), *more]
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_shows_examples_and_imports_nothing_heavy(command: str) -> None:
+    words = [command] if command else []
+    code = (
+        "import sys\nfrom vidrepro.__main__ import main\n"
+        f"try: main({[*words, '--help']!r})\nexcept SystemExit as end: assert end.code == 0, end.code\n"
+        "heavy = {'torch', 'torchvision', 'av', 'fvcore', 'matplotlib', 'pandas', 'sklearn', 'scipy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert ("Examples" in done.stdout) if command else all(name in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["ablate", "m2b"], "m2a"),
+        (["ablate", "m2a", "--table", "IX"], "table"),
+        (["ablate", "m2a", "--rows", "m2a-motoin"], "m2a-motion"),
+        (["ablate", "m2a", "--dry-run", "--preset", "tinny"], "tiny"),
+        (["ablate", "m2a", "--dry-run", "--set", "train.epoch=3"], "epochs"),
+        (["ablate", "m2a", "--seeds", "a,b"], "--seeds is not understood"),
+        (["train", "m2a/table1/m2b"], "m2a/table1/m2a"),
+        (["train", "m2a/table1/m2a", "--dataset", "synthetik"], "synthetic"),
+        (["prepare", "synthetik"], "synthetic"),
+        (["prepare", "synthetic", "--preset", "tinny"], "tiny"),
+        (["table", "--paper", "m2b"], "m2a"),
+        (["measure", "m2b"], "m2a"),
+        (["show", "m2b"], "m2a"),
+        (["evaluate", "nothing"], "no finished run"),
+        (["ablate"], "PAPER"),
+        (["frobnicate"], "frobnicate"),
+    ],
+)
+def test_wrong_names_are_refused_with_a_clean_panel(words: list[str], expected: str, tmp_path: Path) -> None:
+    done = run(*words, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr and done.stdout == "" or "ablate" in words
+    assert expected in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    done = run("ablate", "m2b", "--debug", cwd=tmp_path)
+    assert "Traceback" in done.stderr and "UnknownNameError" in done.stderr
+
+
+def test_unknown_backbone_is_refused_before_training(toy_data: Path, tmp_path: Path) -> None:
+    done = run("train", "m2a/table1/m2a", "--dataset", "toy", "--backbone", "resnet81", "--data", toy_data, cwd=tmp_path)
+    assert done.returncode == 2 and "resnet18" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_dry_run_lists_cells_and_does_nothing(tmp_path: Path) -> None:
+    done = run("ablate", "m2a", "--table", "I,V", "--seeds", "0,1", "--dry-run", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    cells = json.loads(done.stdout)
+    assert {cell["seed"] for cell in cells} == {0, 1}
+    by_row = {cell["experiment"]: cell["config_fingerprint"] for cell in cells}
+    assert by_row["m2a/table1/m2a"] == by_row["m2a/table5/m2a"]  # one config, one run, two tables
+    assert all(cell["state"] == "synthetic not prepared" for cell in cells)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_and_a_shortened_clip_are_refused_by_name_and_line(tmp_path: Path) -> None:
+    manifest = make_toy_dataset(tmp_path / "data", clips=6)
+    victim = manifest.folder / "clips" / "003.mp4"
+    content = victim.read_bytes()
+    victim.write_bytes(content[:-10])
+    command = ["train", "m2a/table1/none", "--dataset", "toy", "--preset", "tiny", "--data", tmp_path / "data"]
+    for state in ("shorter", "gone"):
+        done = run(*command, *overrides(), "--results", tmp_path / "results")
+        text = " ".join(done.stderr.replace("│", " ").split())
+        assert done.returncode == 2 and "Traceback" not in text, text
+        assert "003.mp4" in text and "line 5" in text, (state, text)
+        victim.unlink(missing_ok=True)
+
+
+def interrupt_when(path_glob: str, base: Path, words: list[object], number: int) -> subprocess.CompletedProcess[str]:
+    """Start a command and send it a signal as soon as a file matching the pattern appears."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vidrepro", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not list(base.glob(path_glob)):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(number)
+    out, errors = process.communicate(timeout=120)
+    return subprocess.CompletedProcess([], process.returncode, out, errors)
+
+
+def test_interrupted_train_goes_on_to_the_same_result(toy_data: Path, tmp_path: Path) -> None:
+    words = ["train", "m2a/table1/m2a", "--dataset", "toy", "--preset", "tiny", "--data", toy_data]
+    words += [*overrides("train.epochs=25"), "--threads", "1"]
+    straight = run(*words, "--results", tmp_path / "straight")
+    assert straight.returncode == 0, straight.stderr
+    results = tmp_path / "resumed"
+    stopped = interrupt_when("runs/*/best.pt", results, [*words, "--results", results], signal.SIGINT)
+    assert stopped.returncode == 130 and "the same command continues" in stopped.stderr, stopped.stderr
+    assert not list(results.glob("runs/*/run.json"))
+    again = run(*words, "--results", results)
+    assert again.returncode == 0, again.stderr
+    one, two = (json.loads(next(path.glob("runs/*/run.json")).read_text()) for path in (tmp_path / "straight", results))
+    assert one["history"] == two["history"] and one["best"] == two["best"] and one["id"] == two["id"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_interrupted_ablation_goes_on_and_repeats_nothing(toy_data: Path, tmp_path: Path, number: int) -> None:
+    words = toy_ablation(toy_data, tmp_path, "--jobs", "1", epochs=6)
+    stopped = interrupt_when("runs/*/run.json", tmp_path, words, number)  # the first row is done, the second not
+    assert stopped.returncode in (130, -signal.SIGKILL), stopped.stderr
+    finished = {path: path.read_bytes() for path in tmp_path.glob("runs/*/run.json")}
+    if number == signal.SIGKILL:
+        time.sleep(3)  # the orphan notices that its parent is gone and stops by itself
+        assert not [line for line in _processes() if str(tmp_path) in line]
+    again = run(*words)
+    assert again.returncode == 0, again.stderr
+    assert "runs are finished already" in again.stdout
+    assert all(path.read_bytes() == content for path, content in finished.items())
+    assert len(list(tmp_path.glob("runs/*/run.json"))) == 2
+    assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".") and path.suffix in {".json", ".pt"}]
+
+
+def _processes() -> list[str]:
+    lines = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            lines.append(entry.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        except OSError:
+            continue
+    return lines
+
+
+def test_ablation_prints_the_table_and_evaluate_reads_the_run(toy_data: Path, tmp_path: Path) -> None:
+    done = run(*toy_ablation(toy_data, tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "34.7" in done.stdout and "toy" in done.stdout  # printed beside measured
+    assert (tmp_path / "tables" / "m2a" / "table1.md").is_file()
+
+    runs = [path.parent.name for path in tmp_path.glob("runs/*/run.json")]
+    name = next(run for run in runs if "_none_" in run)
+    record = json.loads((tmp_path / "runs" / name / "run.json").read_text())
+    evaluated = run("evaluate", name, "--data", toy_data, "--results", tmp_path, "--json")
+    assert evaluated.returncode == 0, evaluated.stderr
+    result = json.loads(evaluated.stdout)
+    assert result["top1"] == record["best"]["top1"] and result["protocol"] == record["protocol"]
+    views = run("evaluate", name, "--protocol", "4×3×2@24", "--data", toy_data, "--results", tmp_path, "--json")
+    assert json.loads(views.stdout)["protocol"] == "4x3x2@24"
+    frames = run("evaluate", name, "--protocol", "8x1x1@24", "--data", toy_data, "--results", tmp_path)
+    assert frames.returncode == 2 and "another number of frames" in frames.stderr
+
+    other = next(run for run in runs if "_m2a_" in run)
+    (tmp_path / "runs" / name / "best.pt").write_bytes((tmp_path / "runs" / other / "best.pt").read_bytes())
+    swapped = run("evaluate", name, "--data", toy_data, "--results", tmp_path)
+    assert swapped.returncode == 2 and "another architecture" in swapped.stderr
+
+
+def test_doctor_knows_the_broken_pair_and_its_remedy() -> None:
+    from vidrepro.diagnosis import known_mismatch
+
+    finding = known_mismatch("2.13.0+cpu", "0.28.0", "RuntimeError: operator torchvision::nms does not exist")
+    assert finding is not None and finding.state == "broken"
+    assert finding.remedy is not None and "torch torchvision" in finding.remedy
+    assert known_mismatch("2.13.0+cpu", "0.28.0+cu130", None) is not None
+    assert known_mismatch("2.15.0+cu130", "0.29.2+cu130", None) is None
+
+
+def test_doctor_reports_versions_codecs_and_datasets(toy_data: Path) -> None:
+    done = run("doctor", "--data", toy_data, "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = {(item["topic"], item["name"]): item for item in json.loads(done.stdout)}
+    assert found["codecs", "encoder libx264"]["state"] == "ok"
+    assert "train 16 (0 bad)" in found["datasets", "toy"]["detail"]
+    assert ("versions", "torch") in found and ("devices", "cpu") in found
+
+
+def test_module_and_script_are_the_same_command() -> None:
+    script = Path(sys.executable).parent / "vidrepro"
+    assert script.is_file(), os.listdir(script.parent)
+    assert subprocess.run([script, "--version"], capture_output=True, text=True).stdout == run("--version").stdout

@@ -1,0 +1,97 @@
+"""Against counts made on the authors' released networks, component by component (official_cost.csv).
+
+The file: the released M2A code at 8x224x224 with 174 classes, counted by fvcore, by ptflops 0.6.6 and by hand.
+"""
+
+from __future__ import annotations
+
+import csv
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from vidrepro.cost.printed_convention import rule_for_cell
+from vidrepro.cost.report import CostReport, measure_model
+from vidrepro.models import build_model
+
+FILE = Path(__file__).with_name("official_cost.csv")
+ROWS = {row["official_model"]: row for row in csv.DictReader(FILE.open(encoding="utf-8"))}
+MECHANISMS = {"none": "none", "attn": "m2a-attention", "motion": "m2a-motion", "motion_attn": "m2a", "tsm": "tsm"}
+COMPONENTS = {
+    "conv_macs": "conv_macs",
+    "conv_bias": "conv_bias",
+    "linear_macs": "linear_macs",
+    "linear_bias": "linear_bias",
+    "bn_elems": "batch_norm_elements",
+    "relu_elems": "relu_elements",
+    "pool_in_elems": "pool_input_elements",
+    "bmm_macs": "matmul_macs",
+    "sigmoid_elems": "sigmoid_elements",
+}
+ELEMENTS = {"ln_elems": "layer_norm", "softmax_elems": "softmax"}
+MILLIONS_TOLERANCE = 5e-5 + 1e-9  # the file has four decimals
+
+
+@cache
+def measured(official_model: str) -> CostReport:
+    backbone, mechanism = ROWS[official_model]["backbone"], MECHANISMS[official_model.split("_", 2)[2]]
+    return measure_model(build_model(backbone, mechanism, frames=8, classes=174), frames=8, size=224)
+
+
+def hand_counted(official_model: str) -> dict[str, float]:
+    pairs = (item.split("=") for item in ROWS[official_model]["hand_counted_components"].split())
+    return {name: float(value.removesuffix("M")) for name, value in pairs}
+
+
+def test_the_file_holds_the_networks_that_are_built() -> None:
+    assert set(ROWS) == {f"m2a_{short}_{name}" for short in ("r18", "mbv2") for name in MECHANISMS}
+
+
+@pytest.mark.parametrize("official_model", ROWS)
+def test_every_hand_counted_component(official_model: str) -> None:
+    report = measured(official_model)
+    expected = hand_counted(official_model)
+    ours = {short: report.components.get(name, 0) / 1e6 for short, name in COMPONENTS.items()}
+    ours |= {short: report.elements[name] / 1e6 for short, name in ELEMENTS.items()}
+    assert ours == pytest.approx({name: expected.get(name, 0.0) for name in ours}, abs=MILLIONS_TOLERANCE)
+
+
+@pytest.mark.parametrize("official_model", ROWS)
+def test_totals_of_fvcore_and_ptflops(official_model: str) -> None:
+    row, report = ROWS[official_model], measured(official_model)
+    assert report.gmacs_fvcore == pytest.approx(float(row["fvcore_G"]), abs=5e-6)
+    assert report.gmacs_printed_convention("ptflops-0.6") == pytest.approx(float(row["ptflops_0_6_6_G"]), abs=5e-6)
+    assert report.params / 1e6 == pytest.approx(float(row["params_M"]), abs=5e-5)
+
+
+@pytest.mark.parametrize("official_model", [name for name, row in ROWS.items() if row["printed_G"]])
+def test_the_cell_rule_meets_the_printed_number(official_model: str) -> None:
+    printed = ROWS[official_model]["printed_G"]
+    rule = rule_for_cell("m2a", MECHANISMS[official_model.split("_", 2)[2]])
+    assert rule is not None
+    assert f"{measured(official_model).gmacs_printed_convention(rule.name):.2f}" == printed
+
+
+@pytest.mark.parametrize("official_model", ROWS)
+def test_three_counters_agree(official_model: str) -> None:
+    assert measured(official_model).cross_check.disagreements == []
+
+
+@pytest.mark.parametrize(("short", "added"), [("r18", 111_224), ("mbv2", 22_027)])
+def test_parameters_of_the_mechanism(short: str, added: int) -> None:
+    without = measured(f"m2a_{short}_none").params
+    for name in ("attn", "motion", "motion_attn"):
+        assert (
+            measured(f"m2a_{short}_{name}").params - without
+            == added
+            == int(ROWS[f"m2a_{short}_{name}"]["mechanism_params"])
+        )
+    assert measured(f"m2a_{short}_tsm").params == without
+
+
+def test_attention_products_have_their_closed_form() -> None:
+    """Two products of T x T x (c h w) for each of the eight modules, c an eighth of the block's input channels."""
+    inputs = [(64, 56), (64, 56), (64, 56), (128, 28), (128, 28), (256, 14), (256, 14), (512, 7)]
+    closed_form = sum(2 * 8 * 8 * (channels // 8) * side * side for channels, side in inputs)
+    assert measured("m2a_r18_motion_attn").components["matmul_macs"] == closed_form

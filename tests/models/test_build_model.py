@@ -1,0 +1,131 @@
+"""`build_model`: every name builds, what it says is what is built, and nonsense is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from vidrepro.errors import ModelError, UnknownNameError
+from vidrepro.models import VideoClassifier, backbone_names, build_model, mechanism_names
+
+
+def clips(frames: int, count: int = 2, side: int = 32, seed: int = 0) -> torch.Tensor:
+    return torch.randn((count, frames, 3, side, side), generator=torch.Generator().manual_seed(seed))
+
+
+def built(seed: int, *arguments: Any, **options: Any) -> VideoClassifier:
+    torch.manual_seed(seed)
+    return build_model(*arguments, **options)
+
+
+def test_names() -> None:
+    assert backbone_names() == ["micro", "mobilenetv2", "resnet18", "resnet50"]
+    assert mechanism_names() == ["none", "tsm", "m2a", "m2a-motion", "m2a-attention"]
+
+
+@pytest.mark.parametrize("variant", ["official", "paper"])
+@pytest.mark.parametrize("mechanism", mechanism_names())
+@pytest.mark.parametrize(("backbone", "width"), [("micro", 8), ("resnet18", 8), ("resnet50", 8), ("mobilenetv2", 0.35)])
+def test_every_combination_runs_for_one_and_odd_frames(
+    backbone: str, width: float, mechanism: str, variant: str
+) -> None:
+    for frames in (1, 3):
+        model = build_model(backbone, mechanism, frames=frames, classes=5, variant=variant, width=width)
+        logits = model(clips(frames))
+        assert logits.shape == (2, 5)
+        assert torch.isfinite(logits).all()
+        logits.sum().backward()
+        without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+        assert without == []
+
+
+@pytest.mark.parametrize(
+    ("backbone", "mechanism", "variant", "parameters"),
+    [
+        ("resnet18", "none", "official", 11_265_774),
+        ("resnet18", "tsm", "official", 11_265_774),
+        ("resnet18", "m2a", "official", 11_265_774 + 111_224),
+        ("resnet18", "m2a-attention", "official", 11_265_774 + 111_224),
+        ("mobilenetv2", "none", "official", 2_446_766),
+        ("mobilenetv2", "m2a-motion", "official", 2_446_766 + 22_027),
+        ("resnet50", "none", "official", 25_557_032 - 2_049_000 + 2048 * 174 + 174),  # torchvision's, new head
+    ],
+)
+def test_parameters(backbone: str, mechanism: str, variant: str, parameters: int) -> None:
+    model = build_model(backbone, mechanism, frames=8, classes=174, variant=variant)
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+
+
+def test_none_cannot_see_the_order_of_frames_and_the_mechanisms_can() -> None:
+    x = clips(6).double()
+    reversed_clips = x.flip(1)
+    for mechanism in mechanism_names():
+        model = built(0, "micro", mechanism, frames=6, classes=4).double().eval()
+        change = (model(x) - model(reversed_clips)).abs().max().item()
+        blind = mechanism in ("none", "m2a-attention")  # attention is symmetric in time
+        assert change < 1e-12 if blind else change > 1e-7, mechanism
+
+
+def test_tsm_is_none_with_the_temporal_shift() -> None:
+    x = clips(4)
+    by_name = built(3, "micro", "tsm", frames=4, classes=4).eval()
+    by_switch = built(3, "micro", "none", frames=4, classes=4, temporal_shift=True).eval()
+    by_spec = built(3, "micro", {"motion": "none", "attention": "none", "temporal_shift": True}, frames=4, classes=4)
+    assert torch.equal(by_name(x), by_switch(x))
+    assert torch.equal(by_name(x), by_spec.eval()(x))
+
+
+def test_options_may_come_in_any_of_three_ways() -> None:
+    ways: list[dict[str, Any]] = [
+        {"width": 8, "stem": "small2", "boundary": "first"},
+        {"backbone_options": {"width": 8, "stem": "small2"}, "options": {"boundary": "first"}},
+        {"backbone_options": {"width": 8}, "stem": "small2", "options": {}, "boundary": "first"},
+    ]
+    x = clips(4)
+    logits = [built(1, "micro", "m2a", frames=4, classes=3, **way).eval()(x) for way in ways]
+    assert torch.equal(logits[0], logits[1])
+    assert torch.equal(logits[0], logits[2])
+    plain = built(1, "micro", "m2a", frames=4, classes=3, width=8, stem="small2").eval()(x)
+    assert not torch.equal(logits[0], plain)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"backbone": "resnet-18"}, "did you mean 'resnet18'"),
+        ({"mechanism": "m2a_motion"}, "did you mean 'm2a-motion'"),
+        ({"variant": "offical"}, "did you mean 'official'"),
+        ({"widht": 8}, "did you mean 'width' of backbone 'micro'"),
+        ({"bundary": "first"}, "did you mean 'boundary' of mechanism 'm2a'"),
+        ({"options": {"bundary": "first"}}, "did you mean 'boundary'"),
+        ({"backbone_options": {"steam": "small"}}, "did you mean 'stem'"),
+        ({"mechanism": "none", "boundary": "first"}, "unknown option"),
+    ],
+)
+def test_unknown_names_are_refused_with_the_nearest(arguments: dict[str, Any], says: str) -> None:
+    with pytest.raises(UnknownNameError, match=says):
+        build_model(**{"backbone": "micro", "mechanism": "m2a", "frames": 4, "classes": 3, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"frames": 0}, "frames must be a positive integer"),
+        ({"frames": 2.0}, "frames must be a positive integer"),
+        ({"classes": True}, "classes must be a positive integer"),
+        ({"dropout": 1.0}, "dropout is a probability"),
+        ({"dropout": "0.5"}, "dropout is a probability"),
+        ({"width": 0}, "does not take 0"),
+        ({"width": "16"}, "does not take '16'"),
+        ({"stem": "imagnet"}, "did you mean 'imagenet'"),
+        ({"backbone": "mobilenetv2", "width": -1.0}, "a number above 0"),
+        ({"width": 4}, "4 channels cannot be reduced by 8"),
+        ({"width": 8, "backbone_options": {"width": 8}}, "given twice"),
+        ({"weights": "imagenet"}, "no ImageNet weights for backbone 'micro'"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(arguments: dict[str, Any], says: str) -> None:
+    with pytest.raises(ModelError, match=says):
+        build_model(**{"backbone": "micro", "mechanism": "m2a", "frames": 4, "classes": 3, **arguments})

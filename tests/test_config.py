@@ -1,0 +1,95 @@
+"""Settings: what is refused and how, what the fingerprint depends on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vidrepro.config import Protocol, RunConfig, TrainConfig, load_yaml, parse_override, resolve
+from vidrepro.errors import ConfigError
+
+BASE = ("base", {"dataset": "synthetic", "model": {"backbone": "micro"}})
+
+
+def test_later_layers_win_key_by_key() -> None:
+    config = resolve(
+        [BASE, ("row", {"train": {"epochs": 3, "batch_size": 8}}), ("preset", {"train": {"epochs": 5}})],
+        ["train.epochs=7", "model.options.reduction=4"],
+    )
+    assert (config.train.epochs, config.train.batch_size) == (7, 8)
+    assert config.model.options == {"reduction": 4}
+
+
+def test_unknown_keys_are_named_with_their_source_and_the_nearest_valid_one() -> None:
+    with pytest.raises(ConfigError, match=r"--set: unknown key 'train\.epoch'; did you mean epochs"):
+        resolve([BASE], ["train.epoch=3"])
+    with pytest.raises(ConfigError, match=r"row: unknown key 'modle'; did you mean model"):
+        resolve([BASE, ("row", {"modle": {}})])
+
+
+def test_all_faults_are_reported_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve([BASE], ["train.epochs=0", "data.flip=maybe", "model.variant=mine"])
+    text = str(caught.value)
+    assert all(key in text for key in ("train.epochs", "data.flip", "model.variant"))
+    assert "'maybe'" in text
+
+
+@pytest.mark.parametrize("text", ["train.epochs", "=3", "train..epochs=3", "train.epochs=[1", "a b=1"])
+def test_malformed_overrides_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="not understood"):
+        parse_override(text)
+
+
+def test_a_section_cannot_be_replaced_by_a_number() -> None:
+    with pytest.raises(ConfigError, match="train"):
+        resolve([BASE], ["train=3"])
+
+
+def test_fingerprint_changes_with_any_setting_and_with_nothing_else() -> None:
+    plain = resolve([BASE])
+    assert plain.fingerprint == resolve([BASE]).fingerprint
+    assert RunConfig.model_validate(plain.model_dump(mode="json")).fingerprint == plain.fingerprint
+    changes = ["train.epochs=31", "data.flip=always", "model.temporal_shift=true", "model.options.skip=x", "dataset=b"]
+    assert len({plain.fingerprint, *(resolve([BASE], [change]).fingerprint for change in changes)}) == 6
+
+
+@given(st.tuples(*[st.integers(1, 99)] * 3), st.integers(8, 512), st.sampled_from("x×"))
+def test_protocol_text_round_trip(counts: tuple[int, int, int], size: int, sign: str) -> None:
+    protocol = Protocol.parse(f"{sign.join(map(str, counts))}@{size}")
+    assert Protocol.parse(str(protocol)) == protocol
+    assert protocol.views == counts[1] * counts[2]
+
+
+@pytest.mark.parametrize("text", ["8x1@224", "8x1x1", "0x1x1@224", "8x1x1@4", "axbxc@d", ""])
+def test_wrong_protocols_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="protocol"):
+        Protocol.parse(text)
+
+
+def test_crop_larger_than_frames_is_refused() -> None:
+    with pytest.raises(ConfigError, match="eval_size 224 does not fit"):
+        resolve([BASE], ["data.eval_short_side=200"])
+
+
+def test_effective_learning_rate_scales_only_when_asked() -> None:
+    plain = TrainConfig(learning_rate=0.02, batch_size=32, accumulation=4)
+    assert plain.effective_learning_rate == 0.02
+    scaled = plain.model_copy(update={"base_batch": 64})
+    assert scaled.effective_learning_rate == pytest.approx(0.04)  # 128 clips a step instead of 64
+
+
+def test_yaml_faults_name_file_and_line(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("a: 1\nb: [1,\n")
+    with pytest.raises(ConfigError) as caught:
+        load_yaml(bad)
+    assert caught.value.where is not None and "line" in caught.value.where
+    bad.write_text("- 1\n")
+    with pytest.raises(ConfigError, match="mapping"):
+        load_yaml(bad)
+    with pytest.raises(ConfigError, match="cannot read"):
+        load_yaml(tmp_path / "none.yaml")

@@ -1,0 +1,64 @@
+"""Entry point of ``vidrepro`` and ``python -m vidrepro``: runs a command, turns refusals into one clean panel."""
+
+from __future__ import annotations
+
+import sys
+
+USAGE_ERROR = 2
+INTERRUPTED = 130
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and exit: 0 done, 1 defect of ours, 2 refused, 130 interrupted.
+
+    ``--debug``, anywhere on the line, lets the traceback of any error through.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    sys.exit(_run(words, debug))
+
+
+def _run(words: list[str], debug: bool) -> int:
+    import typer
+
+    from vidrepro.cli.app import app
+    from vidrepro.errors import VidreproError
+
+    usage_errors = typer.BadParameter.__mro__[2]  # ClickException, wherever this typer keeps its click
+    try:
+        code = app(args=words, prog_name="vidrepro", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted: what is finished is kept; the same command continues", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader (a pager, head) went away; Python would complain again at exit
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        if isinstance(error, usage_errors):
+            error.show()  # type: ignore[attr-defined]
+            return USAGE_ERROR
+        if isinstance(error, VidreproError):
+            _print_panel(error.problem, error.details())
+            return USAGE_ERROR
+        defect = f"{type(error).__name__}: {error}"
+        _print_panel(defect, [("next", "this is a defect of vidrepro; run again with --debug and report the traceback")])
+        return 1
+
+
+def _print_panel(problem: str, details: list[tuple[str, str]]) -> None:
+    from rich.console import Console
+    from rich.panel import Panel
+    from rich.text import Text
+
+    text = Text(problem, style="bold")
+    for label, value in details:
+        text.append(f"\n{label}: ", style="dim").append(value, style="not bold")
+    Console(stderr=True).print(Panel(text, title="error", title_align="left", border_style="red"))
+
+
+if __name__ == "__main__":
+    main()

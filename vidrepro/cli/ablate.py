@@ -1,0 +1,264 @@
+"""``vidrepro ablate``: a paper's rows, trained and evaluated, then its table."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vidrepro.cli import options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from vidrepro.experiments.setting import Setting
+    from vidrepro.training.ablation import Job
+
+
+def ablate(
+    paper: Annotated[str, typer.Argument(help="A paper, e.g. m2a.")],
+    table: Annotated[
+        str | None, typer.Option("--table", help="I, 2, … or several (I,V) [default: the paper's own choice].")
+    ] = None,
+    rows: Annotated[str | None, typer.Option("--rows", help="Some rows only, e.g. none,m2a.")] = None,
+    backbone: options.Backbone = None,
+    dataset: options.Dataset = "auto",
+    preset: options.Preset = None,
+    seeds: Annotated[str, typer.Option("--seeds", help="Comma list; one run per row and seed.")] = "0",
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", min=1, help="Runs side by side, one thread each [default: one per core].")
+    ] = None,
+    weights: options.Weights = None,
+    overrides: options.Overrides = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs, their settings and states; do nothing.")] = False,
+    device: options.Device = "auto",
+    workers: options.Workers = 0,
+    cache: options.Cache = "auto",
+    data: options.Data = None,
+    results: options.Results = None,
+    json: options.Json = False,
+) -> None:
+    """Run a paper's rows: what is finished is kept, what was interrupted goes on, then the table is printed.
+
+    Examples:
+
+      vidrepro ablate m2a
+
+      vidrepro ablate m2a --table I --seeds 0,1,2
+
+      vidrepro ablate m2a --backbone mobilenetv2 --dry-run
+    """
+    from vidrepro import files
+    from vidrepro.cli.output import console
+    from vidrepro.cli.train import with_weights
+    from vidrepro.experiments import select_rows
+    from vidrepro.experiments.setting import select_setting
+
+    data_folder, results_folder = files.data_folder(data), files.results_folder(results)
+    out = console(for_json=json)
+    setting = select_setting(
+        paper,
+        dataset=dataset,
+        preset=preset,
+        backbone=backbone,
+        overrides=with_weights(overrides, weights),
+        data=data_folder,
+    )
+    selected = select_rows(setting.paper, table, rows, backbone)
+    out.print(f"[bold]{setting.sentence}[/bold]")
+    out.print(f"Preset '{setting.preset}'; seeds {seeds}; results in {results_folder}.")
+    for row in selected:
+        if not row.runnable:
+            out.print(f"[yellow]left out[/yellow] {row.id}: {row.not_built}")
+    resolved = [(row.id, setting.resolve(row.id)) for row in selected if row.runnable]
+    if dry_run:
+        _print_plan(out, resolved, _seeds(seeds), _prepared_fingerprint(setting), results_folder, json)
+        return
+
+    from vidrepro.training import ablation
+    from vidrepro.training.execute import choose_device
+
+    _prepare_embedded(out, setting)
+    manifest = setting.load_manifest()
+    _make_cache(manifest, cache)
+    planned = ablation.plan(resolved, _seeds(seeds), manifest.fingerprint, results_folder)
+    chosen = choose_device(device)
+    parallel = jobs or (max(1, (os.cpu_count() or 1)) if chosen.type == "cpu" else 1)
+    threads = max(1, (os.cpu_count() or 1) // parallel)
+    for job in planned:
+        job.arguments = _train_arguments(
+            job, setting, device=device, threads=threads, workers=workers, cache=cache, results=results_folder
+        )
+    done = [job for job in planned if job.finished]
+    if done:
+        out.print(f"{len(done)} of {len(planned)} runs are finished already and are not repeated.")
+    _run(out, planned, results_folder, parallel, ablation.execute)
+    _print_tables(setting, [row.table for row in selected if row.runnable], results_folder, data_folder, json)
+
+
+def _seeds(text: str) -> list[int]:
+    from vidrepro.errors import ConfigError
+
+    try:
+        seeds = [int(part) for part in text.split(",")]
+        if min(seeds) < 0:
+            raise ValueError
+    except ValueError as error:
+        raise ConfigError("--seeds is not understood", given=text, allowed="whole numbers from 0, e.g. 0,1,2") from error
+    return list(dict.fromkeys(seeds))
+
+
+def _prepare_embedded(out: Console, setting: Setting) -> None:
+    """The embedded dataset needs no download, so it is simply made where it is missing."""
+    from vidrepro.data.synthetic.presets import PRESETS
+    from vidrepro.files import is_prepared
+
+    preset = next((name for name, preset in PRESETS.items() if preset.dataset == setting.dataset), None)
+    if preset is None or is_prepared(setting.data, setting.dataset):
+        return
+    from vidrepro.cli.prepare import prepare_embedded
+
+    out.print(f"The embedded dataset is not prepared yet: preparing it in {setting.data} (preset {preset}).")
+    prepare_embedded(preset, setting.data)
+
+
+def _make_cache(manifest: Any, mode: str) -> None:
+    from vidrepro.data.cache import open_cache
+
+    open_cache(manifest, mode)  # once, here, instead of all runs waiting for the first of them
+
+
+def _train_arguments(
+    job: Job, setting: Setting, *, device: str, threads: int, workers: int, cache: str, results: Path
+) -> list[str]:
+    arguments = [job.experiments[0], "--seed", str(job.seed), "--dataset", setting.dataset, "--preset", setting.preset]
+    arguments += ["--backbone", setting.backbone] if setting.backbone else []
+    for override in setting.overrides:
+        arguments += ["--set", override]
+    arguments += ["--device", device, "--threads", str(threads), "--workers", str(workers), "--cache", cache]
+    return [*arguments, "--data", str(setting.data), "--results", str(results)]
+
+
+def _prepared_fingerprint(setting: Setting) -> str | None:
+    from vidrepro.data.manifest import load_manifest
+    from vidrepro.files import is_prepared
+
+    if not is_prepared(setting.data, setting.dataset):
+        return None
+    return load_manifest(setting.dataset, setting.data).fingerprint
+
+
+def _print_plan(
+    out: Console,
+    resolved: list[tuple[str, Any]],
+    seeds: list[int],
+    fingerprint: str | None,
+    results: Path,
+    json: bool,
+) -> None:
+    from rich.table import Table
+
+    from vidrepro.cli.output import print_json
+    from vidrepro.training.run import RUN_FILE, run_id, runs_folder
+
+    cells = []
+    for experiment, config in resolved:
+        for seed in seeds:
+            name = run_id(config, fingerprint, seed) if fingerprint else None
+            finished = name is not None and (runs_folder(results) / name / RUN_FILE).is_file()
+            state = "finished" if finished else "to run" if name else f"{config.dataset} not prepared"
+            cells.append(
+                {
+                    "experiment": experiment,
+                    "seed": seed,
+                    "run": name,
+                    "state": state,
+                    "config_fingerprint": config.fingerprint,
+                    "config": config.model_dump(mode="json"),
+                }
+            )
+    if json:
+        print_json(cells)
+        return
+    shown = Table(title=f"{len(cells)} runs", title_justify="left")
+    for column in ("experiment", "seed", "backbone", "mechanism", "protocol", "epochs", "config", "state"):
+        shown.add_column(column)
+    for (experiment, config), cell in zip([item for item in resolved for _ in seeds], cells, strict=True):
+        mechanism = config.model.mechanism + (" + shift" if config.model.temporal_shift else "")
+        shown.add_row(
+            experiment,
+            str(cell["seed"]),
+            config.model.backbone,
+            mechanism,
+            str(config.data.protocol),
+            str(config.train.epochs),
+            config.fingerprint,
+            str(cell["state"]),
+        )
+    out.print(shown)
+
+
+def _run(out: Console, planned: Sequence[Job], results: Path, parallel: int, execute: Any) -> None:
+    from rich.live import Live
+
+    if not out.is_terminal:
+        reported: set[str] = set()
+
+        def say(jobs: Sequence[Job]) -> None:
+            for job in jobs:
+                if job.finished and job.process is not None and job.name not in reported:
+                    reported.add(job.name)
+                    out.print(_result_line(results, job))
+
+        execute(planned, results, parallel=parallel, on_change=say)
+        return
+    with Live(console=out, refresh_per_second=2) as live:
+        execute(planned, results, parallel=parallel, on_change=lambda jobs: live.update(_status(jobs, results)))
+        live.update(_status(planned, results))
+
+
+def _status(jobs: Sequence[Job], results: Path) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("run")
+    table.add_column("state")
+    for job in jobs:
+        label = f"{job.experiments[0].partition('/')[2]} seed {job.seed}"
+        if job.finished:
+            state = f"[green]{_result_line(results, job).partition(': ')[2]}[/green]"
+        elif job.progress:
+            state = job.progress.line()
+        else:
+            state = "starting" if job.process else "waiting"
+        table.add_row(label, state)
+    return table
+
+
+def _result_line(results: Path, job: Job) -> str:
+    import json
+
+    from vidrepro.training.run import RUN_FILE, runs_folder
+
+    record = json.loads((runs_folder(results) / job.name / RUN_FILE).read_text(encoding="utf-8"))
+    best = record["best"]
+    pair = f", pair {best['pair']:.1f} %" if best["pair"] is not None else ""
+    return f"{job.experiments[0]} seed {job.seed}: top-1 {best['top1']:.1f} %{pair}, {record['seconds']:.0f} s"
+
+
+def _print_tables(setting: Setting, tables: list[str], results: Path, data: Path, json: bool) -> None:
+    from vidrepro.cli.table import write_tables
+
+    write_tables(
+        setting.paper.name,
+        tables=list(dict.fromkeys(tables)),
+        dataset=setting.dataset,
+        preset=setting.preset,
+        results=results,
+        data=data,
+        json=json,
+    )

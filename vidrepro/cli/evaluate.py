@@ -1,0 +1,56 @@
+"""``vidrepro evaluate``: a finished run, looked at again."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vidrepro.cli import options
+
+
+def evaluate(
+    run: Annotated[str, typer.Argument(help="A run's id, the beginning of one, or its folder (vidrepro runs).")],
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", help="frames x crops x clips @ size [default: the run's own].")
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "val",
+    checkpoint: Annotated[str, typer.Option("--checkpoint", help="best or last.")] = "best",
+    device: options.Device = "auto",
+    workers: options.Workers = 0,
+    data: options.Data = None,
+    results: options.Results = None,
+    json: options.Json = False,
+) -> None:
+    """Evaluate a finished run under a named protocol and save its per-clip scores.
+
+    Examples:
+
+      vidrepro evaluate synthetic_micro_m2a --protocol 8x1x1@48
+
+      vidrepro evaluate synthetic_micro_m2a --checkpoint last --json
+    """
+    from vidrepro import files
+    from vidrepro.cli.output import console, print_json
+    from vidrepro.evaluation.rerun import evaluate_run
+    from vidrepro.training.run import find_run
+
+    folder = find_run(files.results_folder(results), run)
+    result = evaluate_run(
+        folder,
+        data=files.data_folder(data),
+        protocol=protocol,
+        split=split,
+        which=checkpoint,
+        device=device,
+        workers=workers,
+    )
+    if json:
+        print_json(result)
+        return
+    pair = f", pair {result['pair']:.1f} %" if result["pair"] is not None else ""
+    console().print(
+        f"{result['run']} ({result['checkpoint']}): top-1 {result['top1']:.1f} %, top-5 {result['top5']:.1f} %, "
+        f"mean-class {result['mean_class']:.1f} %{pair} on {result['clips']} {split} clips, {result['bad']} bad ones "
+        f"excluded ({result['protocol']})\nscores: {result['scores']}"
+    )

@@ -1,0 +1,195 @@
+"""``vidrepro measure``: what a paper's rows cost, and how fast this machine is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vidrepro.cli import options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+# word in place of a paper -> function in vidrepro.cost.benchmarks
+BENCHMARKS = {"loader": "measure_loader", "throughput": "measure_throughput", "startup": "measure_startup"}
+# options that mean something to one kind of target only
+MEANT_FOR = {
+    "table": "a paper",
+    "set": "a paper",
+    "dataset": "loader",
+    "preset": "throughput",
+    "backbone": "throughput",
+    "batch": "throughput",
+}
+
+
+def measure(
+    target: Annotated[str, typer.Argument(metavar="PAPER", help="A paper, e.g. m2a; or loader, throughput, startup.")],
+    table: Annotated[
+        str | None, typer.Option("--table", help="Paper: I, 2, … or several (I,V); all its tables if not given.")
+    ] = None,
+    overrides: options.Overrides = None,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Benchmarks: how often each is measured.")] = 5,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="loader: a prepared dataset; clips made for it if not given.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option("--preset", help="throughput: this preset only.")] = None,
+    backbone: Annotated[str | None, typer.Option("--backbone", help="throughput: instead of the table's.")] = None,
+    batch: Annotated[int | None, typer.Option("--batch", min=1, help="throughput: clips a step.")] = None,
+    device: options.Device = "auto",
+    data: options.Data = None,
+    results: options.Results = None,
+    json: options.Json = False,
+) -> None:
+    """Count what every row of a paper costs, or time reading, training and starting up on this machine.
+
+    A paper's rows are counted on the real networks at the paper's input size: MACs by fvcore, by our own counter
+    (convolutions and linear layers only) and by the convention the paper's numbers were printed in.
+
+    Examples:
+
+      vidrepro measure m2a --table I
+
+      vidrepro measure m2a --set model.variant=paper --json
+
+      vidrepro measure loader --dataset synthetic
+
+      vidrepro measure throughput --preset tiny --rounds 9
+    """
+    from vidrepro import files
+    from vidrepro.cli.output import console, print_json
+
+    _refuse_unused(target, table=table, set=overrides, dataset=dataset, preset=preset, backbone=backbone, batch=batch)
+    out = console(for_json=json)
+    if target not in BENCHMARKS:
+        records = _measure_paper(target, table, overrides, files.results_folder(results))
+        if json:
+            print_json(records)
+        else:
+            _print_costs(out, records)
+        return
+    from vidrepro.cost import benchmarks
+
+    asked = benchmarks.Options(rounds, dataset, files.data_folder(data), preset, backbone, batch, device)
+    with console(for_json=True).status(f"measuring {target}"):
+        records = getattr(benchmarks, BENCHMARKS[target])(asked)
+    if json:
+        print_json(records)
+    else:
+        _print_rates(out, target, records)
+
+
+def _measure_paper(paper: str, table: str | None, overrides: list[str] | None, results: Any) -> list[dict[str, Any]]:
+    from vidrepro.cli.output import console
+    from vidrepro.cost.papers import measure_paper
+    from vidrepro.errors import unknown_name
+    from vidrepro.experiments import paper_names
+
+    if paper not in paper_names():
+        raise unknown_name("paper or benchmark", paper, [*paper_names(), *BENCHMARKS])
+    with console(for_json=True).status("counting") as status:
+        return measure_paper(
+            paper,
+            table,
+            overrides=overrides or (),
+            results=results,
+            progress=lambda experiment: status.update(f"counting {experiment}"),
+        )
+
+
+def _refuse_unused(target: str, **given: object) -> None:
+    from vidrepro.errors import ConfigError
+
+    kind = target if target in BENCHMARKS else "a paper"
+    for option, value in given.items():
+        if value and MEANT_FOR[option] != kind:
+            raise ConfigError(
+                f"--{option} has no meaning for 'measure {target}'",
+                given=value,
+                allowed=f"with {MEANT_FOR[option]} only",
+            )
+
+
+def _print_costs(out: Console, records: Sequence[dict[str, Any]]) -> None:
+    """One table for all rows, then what the reader must know about the numbers."""
+    from rich.table import Table
+
+    first = records[0]
+    clip = f"{first['frames']}x{first['size']}x{first['size']}, {first['classes']} classes"
+    grid = Table(title=f"GMACs of one clip, {clip}, eval mode", title_justify="left")
+    for name in ("experiment", "row", "backbone"):
+        grid.add_column(name, no_wrap=True)
+    for name in ("fvcore", "conv+linear", "printed convention", "printed", "parameters"):
+        grid.add_column(name, justify="right")
+    rules = list(dict.fromkeys(record["rule"] for record in records if record["rule"]))
+    marks = {rule: chr(ord("a") + number) for number, rule in enumerate(rules)}
+    for record in records:
+        if record["not_measured"]:
+            cells = [record["backbone"] or "–", "–", "–", "–", _printed(record), "–"]
+        else:
+            convention = record["gmacs_printed_convention"]
+            cells = [
+                record["backbone"],
+                f"{record['gmacs_fvcore']:.3f}",
+                f"{record['gmacs_conv_linear']:.3f}",
+                "" if convention is None else f"{convention:.3f} {marks[record['rule']]}",
+                _printed(record),
+                f"{record['params']:,}",
+            ]
+        grid.add_row(record["experiment"], record["label"], *cells)
+    out.print(grid)
+    for reason in dict.fromkeys(record["not_measured"] for record in records if record["not_measured"]):
+        concerned = [record["experiment"] for record in records if record["not_measured"] == reason]
+        out.print(f"–  {reason} ({', '.join(concerned)})")
+    for rule, mark in marks.items():
+        description = next(record["rule_description"] for record in records if record["rule"] == rule)
+        out.print(f"[bold]{mark}[/bold]  {rule}: {description}")
+    measured = [record for record in records if not record["not_measured"]]
+    uncounted = sorted({name.removeprefix("aten::") for record in measured for name in record["uncounted"]})
+    if uncounted:
+        out.print(f"not counted by fvcore: {', '.join(uncounted)} (calls of each: --json)")
+    disagreements = [f"{r['experiment']}: {text}" for r in measured for text in r["cross_check"]["disagreements"]]
+    for text in disagreements:
+        out.print(f"[red]the counters disagree[/red] on {text}")
+    if measured and not disagreements:
+        out.print("conv, linear and matrix products: three independent counters agree on every row")
+
+
+def _printed(record: dict[str, Any]) -> str:
+    if record["printed"] is None:
+        return ""
+    mark = {True: " [green]✓[/green]", False: " [red]✗[/red]", None: ""}[record["matches_printed"]]
+    return f"{record['printed']:.{record['printed_decimals']}f}{mark}"
+
+
+def _print_rates(out: Console, target: str, records: Sequence[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    where = records[0]
+    threads = f", {where['threads']} thread{'s' if where['threads'] > 1 else ''}" if where["threads"] else ""
+    title = f"{target}: {where['device']}{threads}, torch {where['torch']}, median of {where['rounds']} rounds in turns"
+    grid = Table(title=title, title_justify="left")
+    grid.add_column("what", no_wrap=True)
+    for name in ("on", where["unit"], "quartiles", "relative"):
+        grid.add_column(name, justify="right")
+    for record in records:
+        low, high = record["quartiles"]
+        grid.add_row(
+            record["name"],
+            _circumstances(record),
+            f"{record['per_second']:.1f}",
+            f"{low:.1f} to {high:.1f}",
+            f"{record['relative']:.2f} x {record['reference']}",
+        )
+    out.print(grid)
+
+
+def _circumstances(record: dict[str, Any]) -> str:
+    if "preset" in record:
+        return f"preset {record['preset']}, {record['batch']} x {record['frames']}x{record['size']}x{record['size']}"
+    if "dataset" in record:
+        return f"{record['dataset']}, {record['protocol']}"
+    return f"{record['seconds']:.3f} s each"

@@ -1,0 +1,37 @@
+"""What commands print for people: to stderr when stdout belongs to a script."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def console(*, for_json: bool = False) -> Console:
+    """A rich console on stdout, or on stderr when stdout carries JSON alone."""
+    from rich.console import Console
+
+    # Outside a terminal rich would wrap at 80 columns and cut tables; a file or pipe has no width.
+    width = None if (sys.stderr if for_json else sys.stdout).isatty() else 160
+    return Console(stderr=for_json, width=width, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """JSON alone on stdout."""
+    print(json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True))
+
+
+def print_run(out: Console, folder: Path) -> None:
+    """One line about a finished run."""
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    best, last = record["best"], record["last"]
+    pair = f", pair {best['pair']:.1f} %" if best["pair"] is not None else ""
+    out.print(
+        f"{record['id']}: top-1 {best['top1']:.1f} %, top-5 {best['top5']:.1f} %{pair} on {best['clips']} clips of "
+        f"{record['dataset']['name']} ({record['protocol']}, epoch {best['epoch']}; last epoch {last['top1']:.1f} %), "
+        f"{record['seconds']:.0f} s"
+    )

@@ -1,0 +1,250 @@
+"""``vidrepro show``: what there is to know about a paper, a row, a prepared dataset or a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vidrepro.cli import options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def show(
+    target: Annotated[str, typer.Argument(help="A paper (m2a), a row (m2a/table1/m2a), a prepared dataset, or a run.")],
+    differences: Annotated[
+        bool, typer.Option("--differences", help="Paper: only where its text and its released code differ.")
+    ] = False,
+    dataset: options.Dataset = "auto",
+    preset: options.Preset = None,
+    backbone: options.Backbone = None,
+    overrides: options.Overrides = None,
+    data: options.Data = None,
+    results: options.Results = None,
+    json: options.Json = False,
+) -> None:
+    """Show a paper's tables, rows and settings; a row's resolved settings; a prepared dataset; or a run.
+
+    Examples:
+
+      vidrepro show m2a
+
+      vidrepro show m2a --differences
+
+      vidrepro show m2a/table1/m2a --preset paper
+
+      vidrepro show synthetic
+    """
+    from vidrepro import files
+    from vidrepro.cli.output import console, print_json
+    from vidrepro.experiments import load_paper, paper_names
+
+    out = console(for_json=json)
+    kind, printer = _kind_of(target, files.data_folder(data), files.results_folder(results))
+    if differences and kind != "paper":
+        raise typer.BadParameter(f"--differences is about a paper ({', '.join(paper_names())}), not about '{target}'")
+    content: Any
+    if kind == "paper":
+        from vidrepro.report.describe import describe_differences, describe_paper
+
+        paper = load_paper(target)
+        content = describe_differences(paper) if differences else describe_paper(paper)
+        printer = _print_differences if differences else _print_paper
+    elif kind == "row":
+        content = _row(target, dataset, preset, backbone, overrides, files.data_folder(data))
+    elif kind == "dataset":
+        from vidrepro.data.manifest import load_manifest
+        from vidrepro.report.describe import describe_dataset
+
+        content = describe_dataset(load_manifest(target, files.data_folder(data)))
+    else:
+        content = _run_record(target, files.results_folder(results))
+    if json:
+        print_json(content)
+    else:
+        printer(out, content)
+
+
+def _kind_of(target: str, data: Path, results: Path) -> tuple[str, Any]:
+    """What the name names, and how that is printed; papers come first, then rows, datasets and runs."""
+    from vidrepro.errors import unknown_name
+    from vidrepro.experiments import known_datasets, paper_names
+    from vidrepro.report.runs import RUN_FILE
+
+    papers = paper_names()
+    datasets = known_datasets(data)
+    runs = [path.parent.name for path in (results / "runs").glob(f"*/{RUN_FILE}")]
+    if target in papers:
+        return "paper", _print_paper
+    if target.split("/")[0] in papers and target.count("/") == 2:
+        return "row", _print_row
+    if target in datasets:
+        return "dataset", _print_dataset
+    if any(name.startswith(target) for name in runs) or (Path(target) / RUN_FILE).is_file():
+        return "run", _print_run
+    raise unknown_name("paper, row, dataset or run", target, {*papers, *datasets, *runs})
+
+
+def _row(
+    experiment: str, dataset: str, preset: str | None, backbone: str | None, overrides: list[str] | None, data: Path
+) -> dict[str, Any]:
+    from vidrepro.experiments import find_row, select_setting
+    from vidrepro.report.describe import describe_row
+
+    row = find_row(experiment)
+    setting = select_setting(
+        row.paper, dataset=dataset, preset=preset, backbone=backbone, overrides=overrides, data=data
+    )
+    return describe_row(row, setting.resolve(row.id) if row.runnable else None) | {
+        "preset": setting.preset,
+        "dataset": setting.dataset,
+        "sentence": setting.sentence,
+    }
+
+
+def _run_record(name: str, results: Path) -> dict[str, Any]:
+    import json
+
+    from vidrepro.report.runs import RUN_FILE, read_run
+    from vidrepro.training.run import find_run
+
+    file = find_run(results, name) / RUN_FILE
+    read_run(file)  # refuses a damaged record with everything that is wrong
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def _print_paper(out: Console, content: dict[str, Any]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from vidrepro.report.describe import network_text
+
+    out.print(f"[bold]{escape(content['title'])}[/bold]")
+    out.print(
+        f"{content['authors']}. Code: {content['code']}. Dataset: {content['dataset_title']} ({content['dataset']})."
+    )
+    for table in content["tables"]:
+        named = f"Table {table['table']} (section {table['section']}): {table['caption']}"
+        out.print(f"\n[bold]{escape(named)}[/bold]")
+        if table["backbone"] is None:
+            out.print(f"  {escape(table['state'])}", style="yellow")
+            continue
+        shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for head in ("  experiment", "printed as", "top-1", "backbone", "mechanism", "state"):
+            shown.add_column(head, style="", header_style="dim")
+        for row in table["rows"]:
+            cells = (row["label"], str(row["printed"].get("top1", "")), table["backbone"], network_text(row["model"]))
+            shown.add_row(f"  {row['experiment']}", *cells, row["state"])
+        out.print(shown)
+        for doubt in table["doubts"]:
+            out.print(f"  doubt: {escape(doubt['text'])}", style="dim")
+    _print_presets(out, content["presets"])
+    out.print("\n[bold]Where the text and the released code differ[/bold]")
+    _print_differences(out, content["differences"])
+
+
+def _print_presets(out: Console, presets: list[dict[str, Any]]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    out.print("\n[bold]Presets: the settings a row is run with, where the row does not say otherwise[/bold]")
+    for preset in presets:
+        used = f" (default for {', '.join(preset['used_for'])})" if preset["used_for"] else ""
+        out.print(f"  {preset['preset']}: {escape(preset['about'])}{used}")
+        if preset["replace_backbone"]:
+            replaced = ", ".join(f"{old} → {new}" for old, new in preset["replace_backbone"].items())
+            out.print(f"    replaces the table's backbone: {replaced}")
+    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    shown.add_column("  setting", header_style="dim")
+    for preset in presets:
+        shown.add_column(preset["preset"], header_style="dim")
+    for key in dict.fromkeys(key for preset in presets for key in preset["settings"]):
+        shown.add_row(f"  {key}", *(_value(preset["settings"].get(key)) for preset in presets))
+    out.print(shown)
+
+
+def _print_differences(out: Console, content: list[dict[str, Any]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=SIMPLE_HEAD, show_lines=False)
+    for head in ("topic", "the text", "the released code", "here", "changes"):
+        shown.add_column(head, overflow="fold")
+    for item in content:
+        option = item["option"]
+        chosen = f"; --set model.options.{option['name']}={option['official']} or {option['paper']}" if option else ""
+        here = item["ours"] + chosen
+        cells = (item["topic"], item["paper"], item["code"], here, ", ".join(item["changes"]))
+        shown.add_row(*(Text(cell) for cell in cells))
+    out.print(shown)
+
+
+def _print_row(out: Console, content: dict[str, Any]) -> None:
+    from rich.markup import escape
+
+    from vidrepro.report.describe import flat_settings
+
+    printed = ", ".join(f"{name} {value}" for name, value in content["printed"].items() if value is not None)
+    out.print(f"[bold]{content['experiment']}[/bold]: Table {content['table']}, {escape(content['label'])}")
+    out.print(f"printed: {printed}")
+    if content["config"] is None:
+        out.print(escape(content["state"]), style="yellow")
+        return
+    out.print(escape(content["sentence"]))
+    out.print(f"Preset '{content['preset']}', config {content['config_fingerprint']}:")
+    _print_pairs(out, flat_settings(content["config"]))
+
+
+def _print_dataset(out: Console, content: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    classes = content["classes"]
+    pairs = content["reversal_pairs"]
+    facts = {key: value for key, value in content.items() if key not in ("classes", "reversal_pairs", "counts")}
+    for split, count in content["counts"].items():
+        facts[split] = f"{count['ok']:,} clips" + (f", {count['bad']:,} bad" if count["bad"] else "")
+    _print_pairs(out, facts)
+    reversed_to = {first: second for pair in pairs for first, second in (pair, reversed(pair))}
+    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for head in ("  label", "class", *content["counts"], *(["reversed it is"] if pairs else [])):
+        shown.add_column(head, header_style="dim")
+    for entry in classes:
+        counts = [str(entry[split]) for split in content["counts"]]
+        other = [str(reversed_to.get(entry["label"], "-"))] if pairs else []
+        shown.add_row(f"  {entry['label']}", entry["name"], *counts, *other)
+    out.print(shown)
+
+
+def _print_run(out: Console, content: dict[str, Any]) -> None:
+    from vidrepro.report.describe import flat_settings
+
+    out.print(f"[bold]{content['id']}[/bold]")
+    shown = {key: content[key] for key in ("best", "last", "protocol", "seed", "dataset", "backbone", "environment")}
+    shown |= {key: content.get(key) for key in ("seconds", "paper_setting", "config_fingerprint")}
+    _print_pairs(out, shown)
+    out.print("settings:")
+    _print_pairs(out, flat_settings(content["config"]))
+
+
+def _print_pairs(out: Console, pairs: dict[str, Any]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    for key, value in pairs.items():
+        shown.add_row(Text(f"  {key}", style="dim"), Text(_value(value)))
+    out.print(shown)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_value(item)}" for key, item in value.items()) or "-"
+    if isinstance(value, list | tuple):
+        return ", ".join(_value(item) for item in value) or "-"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "-" if value is None else str(value)

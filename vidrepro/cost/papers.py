@@ -1,0 +1,203 @@
+"""What every row of a paper's tables costs at the paper's own input size, beside what the paper prints.
+
+Nothing here imports torch: a cost that is already known is read from a file (`CostCache`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import vidrepro
+from vidrepro.config import ModelConfig, resolve
+from vidrepro.cost.printed_convention import rule_for_cell
+from vidrepro.errors import ModelError, ResultsError, UnknownNameError
+from vidrepro.experiments import Paper, Row, load_paper
+from vidrepro.experiments.schema import CostInput
+from vidrepro.files import atomic_write_json, atomic_write_text, fingerprint
+
+GMACS_UNIT = "GMAC"
+Record = dict[str, Any]
+
+
+def measure_paper(
+    paper: str | Paper,
+    table: str | int | None = None,
+    *,
+    overrides: Iterable[str] = (),
+    results: Path | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> list[Record]:
+    """Cost of every row of a paper's tables, in printed order, each distinct network measured once.
+
+    Measured on the network the table names, never on a preset's smaller one, at the paper's input (M2A: 8 frames of
+    224x224, 174 classes), in eval mode.
+
+    Args:
+        paper: a paper or its name.
+        table: ``I``, ``1``, ``table1`` or several with commas between; None for all.
+        overrides: ``key=value`` texts on top of every row's settings, e.g. ``model.variant=paper``.
+        results: results folder to keep measured costs in; None keeps nothing.
+        progress: told the id of each row before its network is measured.
+
+    Returns:
+        One record per row: experiment, table, label, backbone, mechanism, temporal_shift, variant, frames, size,
+        classes; gmacs_fvcore, gmacs_conv_linear, gmacs_printed_convention, rule and rule_description, printed (the
+        paper's number), matches_printed (to the digits the table prints; None where it prints none), params,
+        by_operator, uncounted, components, elements, cross_check; not_measured, the reason why a row has no numbers
+        (they are None then), else None.
+
+    Raises:
+        UnknownNameError: for an unknown paper or table, or for a name in `overrides` nobody knows.
+        ConfigError, ModelError: if `overrides` do not fit.
+    """
+    source = load_paper(paper) if isinstance(paper, str) else paper
+    tables = source.tables if table is None else tuple(source.table(name) for name in str(table).split(","))
+    overrides = list(overrides)
+    known: dict[str, Record] = {}
+    store = CostCache(results) if results is not None else None
+    records = []
+    for row in (row for chosen in tables for row in chosen.rows):
+        record = _facts(source, row)
+        records.append(record)
+        if row.not_built is not None:
+            record["not_measured"] = row.not_built
+            continue
+        network = resolve(row.layers, overrides).model
+        record |= {key: getattr(network, key) for key in ("backbone", "mechanism", "temporal_shift", "variant")}
+        key = network_key(network, source.cost_input)
+        if key not in known:
+            try:
+                kept = store.read(key) if store else None
+                if kept is None and progress:
+                    progress(row.id)
+                known[key] = kept or _measure(network, source.cost_input)
+            except (ModelError, UnknownNameError) as error:
+                if overrides:
+                    raise
+                record["not_measured"] = error.problem
+                continue
+            if store and kept is None:
+                store.write(key, known[key])
+        record |= known[key] | _printed_convention(source.name, network.mechanism, known[key], record)
+    return records
+
+
+def network_key(network: ModelConfig, clip: CostInput) -> str:
+    """Fingerprint of all that determines a cost: the network, its input, the code that builds and counts it."""
+    settings = network.model_dump(mode="json", exclude={"weights", "dropout"})  # neither changes a count
+    versions = {name: version(name) for name in ("torch", "torchvision", "fvcore")}
+    content = {"network": settings, "clip": clip.model_dump(), "versions": versions, "code": _code_fingerprint()}
+    return fingerprint(content)[:24]
+
+
+class CostCache:
+    """Measured costs as small files below the results folder, one per network.
+
+    Only a shortcut: a file that cannot be read is measured again, one that cannot be written is left out.
+    """
+
+    def __init__(self, results: Path) -> None:
+        self.folder = results / ".cache" / "cost"
+
+    def read(self, key: str) -> Record | None:
+        """The cost kept under `key`, if there is one."""
+        with suppress(OSError, ValueError):
+            record = json.loads((self.folder / f"{key}.json").read_text(encoding="utf-8"))
+            return record if isinstance(record, dict) else None
+        return None
+
+    def write(self, key: str, record: Record) -> None:
+        """Keep a cost."""
+        with suppress(ResultsError):
+            atomic_write_json(self.folder / f"{key}.json", record)
+            atomic_write_text(self.folder.parent / ".gitignore", "*\n")
+
+
+def printed_cost(paper: Paper, row: Row) -> tuple[float | None, int]:
+    """The cost a row prints, in GMACs, and the number of decimals its column prints.
+
+    The decimals are the most any cell of the column shows: YAML does not keep the zero of 14.80.
+    """
+    printed = paper.table(row.table).printed
+    for position, column in enumerate(printed.columns):
+        if column.unit == GMACS_UNIT:
+            cells = [cells[position] for cells in printed.rows if isinstance(cells[position], int | float)]
+            decimals = max((len(str(cell).partition(".")[2]) for cell in cells), default=0)
+            cell = row.printed[column.name]
+            return (float(cell) if isinstance(cell, int | float) else None), decimals
+    return None, 0
+
+
+_MEASURED = (
+    "gmacs_fvcore",
+    "gmacs_conv_linear",
+    "gmacs_printed_convention",
+    "rule",
+    "rule_description",
+    "matches_printed",
+    "params",
+    "by_operator",
+    "uncounted",
+    "components",
+    "elements",
+    "cross_check",
+)
+
+
+def _facts(paper: Paper, row: Row) -> Record:
+    printed, decimals = printed_cost(paper, row)
+    return {
+        "experiment": row.id,
+        "table": row.table,
+        "label": row.label,
+        **{key: row.model.get(key) for key in ("backbone", "mechanism", "temporal_shift", "variant")},
+        **paper.cost_input.model_dump(),
+        "printed": printed,
+        "printed_decimals": decimals if printed is not None else None,
+        **dict.fromkeys(_MEASURED),
+        "not_measured": None,
+    }
+
+
+def _printed_convention(paper: str, mechanism: str, measured: Record, facts: Record) -> Record:
+    rule = rule_for_cell(paper, mechanism)
+    if rule is None:
+        return {}
+    gmacs = rule.total(measured["components"]) / 1e9
+    decimals, printed = facts["printed_decimals"], facts["printed"]
+    return {
+        "gmacs_printed_convention": gmacs,
+        "rule": rule.name,
+        "rule_description": rule.description,
+        "matches_printed": None if printed is None else f"{gmacs:.{decimals}f}" == f"{printed:.{decimals}f}",
+    }
+
+
+def _measure(network: ModelConfig, clip: CostInput) -> Record:
+    from vidrepro.cost.report import measure_model
+    from vidrepro.models import build_model
+
+    model = build_model(
+        network.backbone,
+        network.mechanism,
+        frames=clip.frames,
+        classes=clip.classes,
+        temporal_shift=network.temporal_shift,
+        variant=network.variant,
+        options=network.options,
+        backbone_options=network.backbone_options,
+    )
+    return measure_model(model, frames=clip.frames, size=clip.size).as_dict()
+
+
+@cache
+def _code_fingerprint() -> str:
+    package = Path(vidrepro.__file__).parent
+    files = sorted(file for room in ("models", "cost") for file in (package / room).rglob("*.py"))
+    return fingerprint({file.relative_to(package).as_posix(): file.read_text(encoding="utf-8") for file in files})

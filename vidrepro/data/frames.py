@@ -1,0 +1,378 @@
+"""The only place that decodes: a video or a folder of pictures becomes the wanted frames, uint8 RGB.
+
+Frames are named by their position in display order, 0-based; a container's header is never trusted for a count.
+Each call opens the file, decodes with one thread up to the last wanted frame, converts the wanted frames only, and
+closes the file: decoder threads hang in forked workers (PyAV #1962), and open containers are what grows over
+thousands of clips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+from PIL import Image
+
+from vidrepro.data.containers import CONTAINERS, check_complete, check_extension, kind_of_file
+from vidrepro.data.encode import write_video
+from vidrepro.errors import DecodeError
+
+__all__ = [
+    "VideoInfo",
+    "probe_video",
+    "read_clip",
+    "read_sequence",
+    "read_video",
+    "sequence_file",
+    "write_video",
+]
+
+Frames = NDArray[np.uint8]
+
+_OPEN_OPTIONS = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a full decode found.
+
+    Attributes:
+        frames: number of frames decoded.
+        fps: mean frames per second.
+        width, height: size of every frame in pixels.
+    """
+
+    frames: int
+    fps: float
+    width: int
+    height: int
+
+
+class ClipRow(Protocol):
+    """What `read_clip` needs of a manifest's row."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def frames(self) -> int: ...
+    @property
+    def first_frame(self) -> Any: ...
+    @property
+    def start_index(self) -> Any: ...
+    @property
+    def pattern(self) -> str: ...
+
+
+class HasRoot(Protocol):
+    """What `read_clip` needs of a manifest."""
+
+    @property
+    def root(self) -> Path: ...
+
+
+def probe_video(path: Path) -> VideoInfo:
+    """Count, rate and size of a video by decoding all of it, as preparation records them.
+
+    Raises:
+        DecodeError: if the file is missing, empty, truncated, damaged, no video, sound only, or named for another
+            container than it is.
+    """
+    path = Path(path)
+    with _open_video(path) as (container, stream):
+        check_extension(path, container.format.name)
+        check_complete(path)
+        count, first, last = 0, None, None
+        size: tuple[int, int] | None = None
+        for count, frame in enumerate(_decoded(container, stream, path), start=1):
+            size = size or (frame.width, frame.height)
+            if (frame.width, frame.height) != size:
+                raise _size_changes(path, count - 1, frame, size)
+            if frame.time is not None:
+                first, last = frame.time if first is None else first, frame.time
+        if size is None:
+            raise DecodeError(f"'{path.name}' decodes to no frame at all", hint="copy or download it again", where=path)
+        rate = stream.average_rate or stream.guessed_rate
+    if rate:
+        fps = float(rate)
+    elif first is not None and last is not None and last > first:
+        fps = (count - 1) / (last - first)
+    else:
+        raise DecodeError(f"'{path.name}' does not say how many frames it shows a second", where=path)
+    return VideoInfo(frames=count, fps=round(fps, 6), width=size[0], height=size[1])
+
+
+def read_video(path: Path, indices: Sequence[int] | NDArray[np.integer], *, frames: int | None = None) -> Frames:
+    """The wanted frames of a video.
+
+    Args:
+        path: the video file.
+        indices: positions in display order, 0-based, in any order, repeated or not.
+        frames: the count recorded for this file; a position beyond it, or a file that ends before it, is refused.
+
+    Returns:
+        uint8 RGB of shape (len(indices), H, W, 3), in the order of `indices`; memory of its own.
+
+    Raises:
+        DecodeError: if the file is missing, damaged or no video, or holds fewer frames than wanted.
+    """
+    path = Path(path)
+    wanted, order = _wanted(indices, frames, path)
+    converter = VideoReformatter()
+    taken: Frames | None = None
+    found = position = 0
+    with _open_video(path) as (container, stream):
+        for position, frame in enumerate(_decoded(container, stream, path)):
+            if position != wanted[found]:
+                continue
+            image = converter.reformat(frame, format="rgb24", **_ONE_THREAD).to_ndarray()
+            if taken is None:
+                taken = np.empty((len(wanted), *image.shape), np.uint8)
+            if image.shape != taken.shape[1:]:
+                raise _size_changes(path, position, frame, (taken.shape[2], taken.shape[1]))
+            taken[found] = image
+            found += 1
+            if found == len(wanted):
+                break
+        else:
+            decoded = position + 1 if found or position else 0
+            raise _too_short(path, decoded, frames, int(wanted[-1]))
+    assert taken is not None
+    return taken if np.array_equal(order, np.arange(len(wanted))) else taken[order]
+
+
+def read_sequence(
+    folder: Path,
+    pattern: str,
+    start_index: int,
+    first_frame: int,
+    indices: Sequence[int] | NDArray[np.integer],
+    *,
+    frames: int | None = None,
+) -> Frames:
+    """The wanted pictures of an image sequence.
+
+    Args:
+        folder: where the pictures lie.
+        pattern: file name with one number, e.g. ``"%05d.jpg"``.
+        start_index: number of the sequence's first file.
+        first_frame: offset of the clip inside the sequence (EPIC cuts clips out of long sequences), else 0.
+        indices: positions inside the clip, 0-based, in any order, repeated or not.
+        frames: the count recorded for this clip; a position beyond it is refused.
+
+    Returns:
+        uint8 RGB of shape (len(indices), H, W, 3), in the order of `indices`.
+
+    Raises:
+        DecodeError: if a picture is missing or damaged (its file is named), or its size differs from the first.
+    """
+    folder = Path(folder)
+    wanted, order = _wanted(indices, frames, folder)
+    taken: Frames | None = None
+    for slot, position in enumerate(wanted):
+        image = _read_picture(sequence_file(folder, pattern, start_index, first_frame, int(position)))
+        if taken is None:
+            taken = np.empty((len(wanted), *image.shape), np.uint8)
+        if image.shape != taken.shape[1:]:
+            raise DecodeError(
+                f"pictures of one clip differ in size at position {position}",
+                given=f"{image.shape[1]}x{image.shape[0]}",
+                allowed=f"{taken.shape[2]}x{taken.shape[1]}",
+                where=sequence_file(folder, pattern, start_index, first_frame, int(position)),
+            )
+        taken[slot] = image
+    assert taken is not None
+    return taken if np.array_equal(order, np.arange(len(wanted))) else taken[order]
+
+
+def sequence_file(folder: Path, pattern: str, start_index: int, first_frame: int, position: int) -> Path:
+    """File of a clip's `position`-th picture (0-based) in an image sequence."""
+    try:
+        return Path(folder) / (pattern % (start_index + first_frame + position))
+    except (TypeError, ValueError) as error:
+        raise DecodeError(
+            "the file name pattern of an image sequence is malformed",
+            given=pattern,
+            allowed="a name with one number, such as '%05d.jpg'",
+            where=folder,
+        ) from error
+
+
+def read_clip(manifest: HasRoot, row: ClipRow, indices: Sequence[int] | NDArray[np.integer]) -> Frames:
+    """The wanted frames of a manifest's clip, video or image sequence.
+
+    Args:
+        manifest: gives the folder that paths are relative to.
+        row: the clip's row (from `Manifest.clip`, or of the table).
+        indices: positions inside the clip, 0-based.
+
+    Returns:
+        uint8 RGB of shape (len(indices), H, W, 3).
+
+    Raises:
+        DecodeError: as `read_video` and `read_sequence`.
+    """
+    path = manifest.root / row.path
+    if row.pattern:
+        return read_sequence(
+            path, row.pattern, int(row.start_index), int(row.first_frame), indices, frames=int(row.frames)
+        )
+    return read_video(path, indices, frames=int(row.frames))
+
+
+@contextmanager
+def _open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The container and its first video stream, set to one decoder thread; closed when the block ends."""
+    _check_file(path)
+    try:
+        container = av.open(str(path.absolute()), "r", options=_OPEN_OPTIONS)
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise _cannot_open(path, error) from error
+    with container:
+        # A picture attached to a sound file counts as a video stream for FFmpeg, not for us.
+        streams = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
+        if not streams:
+            kinds = sorted({stream.type for stream in container.streams} - {"video"})
+            raise DecodeError(
+                f"'{path.name}' holds no video, only {' and '.join(kinds) or 'nothing'}",
+                allowed="a file with a video stream",
+                where=path,
+            )
+        stream = streams[0]
+        if stream.codec_context is None:
+            raise DecodeError(
+                f"no decoder here for the video in '{path.name}'", hint="see the codecs in vidrepro doctor", where=path
+            )
+        stream.codec_context.thread_count = 1
+        stream.codec_context.thread_type = "NONE"
+        yield container, stream
+
+
+def _decoded(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[VideoFrame]:
+    """Every frame in display order, the decoder flushed at the end; ends with the file, whatever is wanted of it."""
+    position = 0
+    try:
+        for packet in container.demux(stream):
+            if packet.is_corrupt:
+                raise _corrupt(path, position, "the file ends inside a frame")
+            for frame in packet.decode():
+                if frame.is_corrupt:
+                    raise _corrupt(path, position, "the decoder had to invent parts of a frame")
+                yield frame
+                position += 1
+    except (av.error.FFmpegError, OSError) as error:
+        raise _corrupt(path, position, str(error)) from error
+
+
+def _wanted(
+    indices: Sequence[int] | NDArray[np.integer], frames: int | None, path: Path
+) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+    """Distinct positions in rising order, and for each index its place among them."""
+    positions = np.asarray(indices)
+    if positions.ndim != 1 or positions.size == 0 or not np.issubdtype(positions.dtype, np.integer):
+        raise DecodeError("frame positions must be a non-empty list of whole numbers", given=indices, where=path)
+    if positions.min() < 0 or (frames is not None and positions.max() >= frames):
+        raise DecodeError(
+            "frame position outside the clip",
+            given=positions.tolist(),
+            allowed=f"0 to {frames - 1}" if frames is not None else "0 or more",
+            where=path,
+        )
+    unique, order = np.unique(positions.astype(np.int64), return_inverse=True)
+    return unique, order.reshape(-1)
+
+
+def _read_picture(path: Path) -> Frames:
+    """One picture as uint8 RGB (H, W, 3)."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"), dtype=np.uint8)
+    except FileNotFoundError as error:
+        raise DecodeError(
+            "a frame of an image sequence is missing", given=path.name, hint="extract it again", where=path
+        ) from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DecodeError(
+            f"a frame of an image sequence does not decode: {error}", given=path.name, where=path
+        ) from error
+
+
+def _check_file(path: Path) -> None:
+    """Refuse a video that is missing, a folder, or empty."""
+    if not path.is_file():
+        problem = "is a folder, not a video" if path.is_dir() else "is missing"
+        raise DecodeError(f"'{path.name}' {problem}", allowed="a video file", where=path)
+    if path.stat().st_size == 0:
+        raise DecodeError(f"'{path.name}' is empty (zero bytes)", hint="copy or download it again", where=path)
+
+
+def _cannot_open(path: Path, error: Exception) -> DecodeError:
+    """Why a file FFmpeg refuses is no video, as precisely as its bytes tell."""
+    if isinstance(error, PermissionError):
+        return DecodeError(f"'{path.name}' may not be read", hint="change its permissions", where=path)
+    kind = kind_of_file(path)
+    if kind is not None:
+        return DecodeError(f"'{path.name}' is not a video but {kind}", allowed="a video file", where=path)
+    try:
+        check_complete(path)
+    except DecodeError as truncated:
+        return truncated
+    return DecodeError(
+        f"'{path.name}' cannot be opened as a video: truncated, damaged or none",
+        given=str(error),
+        hint="copy or download it again",
+        where=path,
+    )
+
+
+def _corrupt(path: Path, position: int, reason: str) -> DecodeError:
+    return DecodeError(
+        f"'{path.name}' is corrupt or truncated: it stops decoding after {position} frames",
+        given=reason,
+        hint="copy or download it again, and prepare again",
+        where=path,
+    )
+
+
+def _too_short(path: Path, decoded: int, frames: int | None, last: int) -> DecodeError:
+    recorded = f"shorter than recorded: '{path.name}'" if frames is not None else f"'{path.name}' is too short: it"
+    return DecodeError(
+        f"{recorded} decodes to {decoded} frames",
+        given=f"position {last} wanted",
+        allowed=f"{frames} frames, as the manifest records" if frames is not None else f"0 to {decoded - 1}",
+        hint="copy or download it again, or prepare the dataset again",
+        where=path,
+    )
+
+
+def _size_changes(path: Path, position: int, frame: VideoFrame, size: tuple[int, int]) -> DecodeError:
+    return DecodeError(
+        f"frames of '{path.name}' change their size at position {position}",
+        given=f"{frame.width}x{frame.height}",
+        allowed=f"{size[0]}x{size[1]}",
+        where=path,
+    )
+
+
+def _conversion_options() -> dict[str, Any]:
+    """One thread for colour conversion too, where this PyAV lets us say so (older ones use one anyway)."""
+    try:
+        VideoReformatter().reformat(VideoFrame(16, 16, "yuv420p"), format="rgb24", threads=1)
+    except TypeError:
+        return {}
+    return {"threads": 1}
+
+
+_ONE_THREAD = _conversion_options()

@@ -1,0 +1,357 @@
+"""The embedded dataset on disk: clips, annotations and manifest, made by several processes, resumable at any clip."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from vidrepro.data.encode import write_video
+from vidrepro.data.manifest import Journal, Manifest, check_files, load_manifest, write_manifest
+from vidrepro.data.sources import Description, Options
+from vidrepro.data.synthetic.annotations import save_annotations
+from vidrepro.data.synthetic.draws import GENERATOR_VERSION
+from vidrepro.data.synthetic.generator import PlannedClip, plan_clips, render_clip
+from vidrepro.data.synthetic.presets import DEFAULT_PRESET, PRESETS, Preset, find_preset
+from vidrepro.data.table import iterate_clips
+from vidrepro.errors import ConfigError, DataError, ManifestError
+from vidrepro.files import file_digest, fingerprint, not_writable
+
+Row = dict[str, Any]
+Progress = Callable[[int, int], None]
+
+_CHUNK = 8  # clips a worker makes at a time: few enough that Ctrl-C is answered at once
+_OURS = ("clips", "annotations", "cache", "manifest.csv", "dataset.json", ".journal.jsonl")
+
+
+class PreparationInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a preparation; what is done stays, and the same call goes on.
+
+    Attributes:
+        done, total: clips finished, clips in all.
+    """
+
+    def __init__(self, done: int, total: int) -> None:
+        super().__init__(f"interrupted: {done} of {total} clips are done; the same command goes on from there")
+        self.done, self.total = done, total
+
+
+def describe() -> list[Description]:
+    """One entry per preset."""
+    return [
+        Description(
+            name=preset.dataset,
+            content=f"{len(preset.classes)} classes ({len(preset.pairs)} reversal pairs), "
+            + ", ".join(f"{count * len(preset.classes)} {split}" for split, count in preset.clips)
+            + f" clips of {preset.side}x{preset.side}; --preset {preset.name}",
+            origin="made here, no download",
+        )
+        for preset in PRESETS.values()
+    ]
+
+
+def prepare(options: Options) -> Manifest:
+    """Prepare the dataset that a name and a preset mean together.
+
+    Raises:
+        ConfigError: if they contradict each other.
+        Other errors: see `prepare_synthetic`.
+    """
+    by_dataset = {preset.dataset: preset.name for preset in PRESETS.values()}
+    named = by_dataset[options.dataset]
+    preset = options.preset or named
+    if options.dataset != find_preset(DEFAULT_PRESET).dataset and preset != named:
+        raise ConfigError(
+            f"dataset '{options.dataset}' is preset '{named}'",
+            given=f"--preset {preset}",
+            allowed=f"--preset {named}, or none",
+            hint=f"vidrepro prepare synthetic --preset {preset}",
+        )
+    return prepare_synthetic(
+        options.data_folder,
+        preset,
+        0 if options.seed is None else options.seed,
+        options.workers,
+        options.progress,
+        root=options.root,
+        force=options.force,
+        say=options.say,
+    )
+
+
+def prepare_synthetic(
+    data_folder: Path,
+    preset: str | Preset = DEFAULT_PRESET,
+    seed: int = 0,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    *,
+    root: Path | None = None,
+    force: bool = False,
+    say: Callable[[str], None] | None = None,
+) -> Manifest:
+    """Make the embedded dataset, or what is missing of it.
+
+    The content depends on preset, seed and the generator's version alone. An interrupted or killed call is taken up
+    by the same call; a finished one returns at once, after making good any clip that is gone or cut short.
+
+    Args:
+        data_folder: where prepared datasets lie; this one goes to ``<data_folder>/<preset's dataset name>``.
+        preset: its name, or a preset of one's own.
+        seed: another seed gives other clips of the same distribution.
+        workers: processes; None for one per usable core, 1 for this process alone.
+        progress: called with (clips done, clips in all).
+        root: put clips and annotations into ``<root>/<dataset name>`` instead of beside the manifest.
+        force: replace what was prepared with other settings.
+        say: called with a sentence for the user.
+
+    Raises:
+        UnknownNameError: if there is no such preset.
+        ManifestError: if the folder holds a dataset of other settings (unless `force`) or is being prepared already.
+        ResultsError: if it cannot be written.
+        PreparationInterrupted: on Ctrl-C.
+    """
+    chosen = find_preset(preset) if isinstance(preset, str) else preset
+    if seed < 0 or (workers is not None and workers < 1):
+        raise ConfigError("seed must be 0 or more, workers 1 or more", given=f"seed {seed}, workers {workers}")
+    job = _Job(Path(data_folder) / chosen.dataset, chosen, seed, root)
+    old = job.existing()
+    if old is not None and old.info.get("settings_fingerprint") != job.key:
+        if not force:
+            raise job.refusal(old)
+        job.remove_all()
+        old = None
+    kept = job.intact_rows(old)
+    if old is not None and len(kept) == len(job.plan):
+        if say:
+            say(f"dataset '{chosen.dataset}' is already prepared")
+        return old
+    with Journal(job.folder, job.key) as journal:
+        if say and journal.discarded:
+            say(journal.discarded)
+        job.remove_torn_files()
+        kept |= {row["id"]: row for row in journal.done.values() if job.is_intact(row, thorough=True)}
+        rows = job.make(kept, journal, workers or _usable_cores(), progress)
+        return write_manifest(job.folder, [rows[clip.id] for clip in job.plan], job.info())
+
+
+class _Job:
+    """One dataset to be made: where it goes, what it consists of, and what of it is there."""
+
+    def __init__(self, folder: Path, preset: Preset, seed: int, root: Path | None) -> None:
+        self.folder, self.preset, self.seed = folder, preset, seed
+        self.root_entry = "." if root is None else str(root.expanduser().resolve() / preset.dataset)
+        self.root = folder / self.root_entry
+        self.plan = plan_clips(preset, seed)
+        self.encoding = {"codec": "libx264", "crf": preset.crf, "key_frame_every": 1, "pixel_format": "yuv420p"}
+        self.key = fingerprint(
+            {
+                "generator": GENERATOR_VERSION,
+                "preset": preset.settings(),
+                "seed": seed,
+                "encoding": self.encoding,
+                "root": self.root_entry,
+            }
+        )[:16]
+
+    def info(self) -> dict[str, Any]:
+        """The content of dataset.json."""
+        return {
+            "name": self.preset.dataset,
+            "root": self.root_entry,
+            "classes": list(self.preset.classes),
+            "label_order": "class names in alphabetical order",
+            "version": GENERATOR_VERSION,
+            "preset": self.preset.name,
+            "seed": self.seed,
+            "encoding": self.encoding,
+            "reversal_pairs": self.preset.reversal_pairs,
+            "order_blind_ceiling": self.preset.order_blind_ceiling,
+            "settings": self.preset.settings(),
+            "settings_fingerprint": self.key,
+            "annotations": "annotations/<id>.npz, see vidrepro.data.synthetic.annotations",
+        }
+
+    def existing(self) -> Manifest | None:
+        """The finished dataset in the folder, if there is one."""
+        if not (self.folder / "manifest.csv").is_file() or not (self.folder / "dataset.json").is_file():
+            return None
+        return load_manifest(self.preset.dataset, self.folder.parent)
+
+    def refusal(self, old: Manifest) -> ManifestError:
+        """Why another dataset is not overwritten."""
+        have = {key: old.info.get(key) for key in ("preset", "seed", "version")}
+        want = {"preset": self.preset.name, "seed": self.seed, "version": GENERATOR_VERSION}
+        return ManifestError(
+            f"dataset '{self.preset.dataset}' is already prepared with other settings",
+            given=_settings_text(want),
+            allowed=f"{_settings_text(have)}, as it is there (fingerprint {old.fingerprint})",
+            hint="add --force to replace it, or choose another folder with --data",
+            where=self.folder,
+        )
+
+    def remove_all(self) -> None:
+        """Delete the dataset that is there, and nothing that is not ours."""
+        try:
+            for folder in dict.fromkeys((self.folder, self.root)):
+                for name in _OURS:
+                    path = folder / name
+                    if path.is_dir() and not path.is_symlink():
+                        shutil.rmtree(path)
+                    else:
+                        path.unlink(missing_ok=True)
+        except OSError as error:
+            raise not_writable(self.folder, error) from error
+
+    def remove_torn_files(self) -> None:
+        """Delete the temporary files of workers that were killed."""
+        for name in ("clips", "annotations"):
+            for path in (self.root / name).glob(".*"):
+                path.unlink(missing_ok=True)
+
+    def intact_rows(self, manifest: Manifest | None) -> dict[str, Row]:
+        """Rows of a finished dataset whose files are there in full length."""
+        if manifest is None:
+            return {}
+        bad = {problem.clip for problem in check_files(manifest, quick=True)}
+        rows = (row._asdict() for row in iterate_clips(manifest.table) if row.id not in bad)
+        return {row["id"]: row for row in rows if self._annotation(row["id"]).is_file()}
+
+    def is_intact(self, row: Row, *, thorough: bool) -> bool:
+        """Whether a clip's files are there as its row says."""
+        path = self.root / row["path"]
+        if not path.is_file() or path.stat().st_size != row["bytes"] or not self._annotation(row["id"]).is_file():
+            return False
+        return not thorough or file_digest(path) == row["digest"]
+
+    def make(self, kept: dict[str, Row], journal: Journal, workers: int, progress: Progress | None) -> dict[str, Row]:
+        """Make every clip that is not kept.
+
+        Returns:
+            The rows of all clips by id.
+        """
+        rows = dict(kept)
+        missing = [clip for clip in self.plan if clip.id not in rows]
+
+        def finish(made: Sequence[Row]) -> None:
+            for row in made:
+                rows[row["id"]] = row
+                if row["id"] not in journal.done:
+                    journal.append(row)
+            if progress:
+                progress(len(rows), len(self.plan))
+
+        finish([])
+        chunks = [missing[start : start + _CHUNK] for start in range(0, len(missing), _CHUNK)]
+        try:
+            if workers == 1 or len(chunks) <= 1:
+                for clip in missing:
+                    finish([self._make_clip(clip)])
+            else:
+                _make_in_parallel(self, chunks, min(workers, len(chunks)), finish)
+        except KeyboardInterrupt:
+            raise PreparationInterrupted(len(rows), len(self.plan)) from None
+        return rows
+
+    def make_chunk(self, clips: Sequence[PlannedClip]) -> list[Row]:
+        """Make some clips (in a worker)."""
+        return [self._make_clip(clip) for clip in clips]
+
+    def _make_clip(self, clip: PlannedClip) -> Row:
+        rendering = render_clip(self.preset.classes[clip.label], clip.id, self.preset, self.seed)
+        relative = f"clips/{clip.id}.mp4"
+        path = self.root / relative
+        save_annotations(self._annotation(clip.id), rendering.annotations)
+        write_video(path, rendering.frames, self.preset.fps, crf=self.preset.crf)
+        return {
+            "id": clip.id,
+            "path": relative,
+            "frames": len(rendering.frames),
+            "fps": float(self.preset.fps),
+            "width": self.preset.side,
+            "height": self.preset.side,
+            "label": clip.label,
+            "split": clip.split,
+            "bytes": path.stat().st_size,
+            "digest": file_digest(path),
+            "status": "ok",
+        }
+
+    def _annotation(self, clip_id: str) -> Path:
+        return self.root / "annotations" / f"{clip_id}.npz"
+
+
+def _make_in_parallel(
+    job: _Job, chunks: list[list[PlannedClip]], workers: int, finish: Callable[[Sequence[Row]], None]
+) -> None:
+    """Hand chunks to worker processes, a few ahead; on Ctrl-C what is in their hands is still finished."""
+    waiting = iter(chunks)
+    running: set[Future[list[Row]]] = set()
+    # spawned, not forked: a caller that has used torch has threads, and a fork of them may hang
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_watch_parent) as pool:
+        try:
+            with _interrupts_ignored_by_children():
+                running |= {pool.submit(job.make_chunk, chunk) for chunk in islice(waiting, 2 * workers)}
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    finish(future.result())
+                    running |= {pool.submit(job.make_chunk, chunk) for chunk in islice(waiting, 1)}
+        except KeyboardInterrupt:
+            pool.shutdown(wait=True, cancel_futures=True)
+            for future in running:
+                if not future.cancelled() and future.exception() is None:
+                    finish(future.result())
+            raise
+        except BrokenProcessPool as error:
+            raise DataError(
+                "a worker process of the preparation was killed",
+                hint="the same command goes on from there; if memory was short, add --workers 1",
+                where=job.folder,
+            ) from error
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+@contextmanager
+def _interrupts_ignored_by_children() -> Iterator[None]:
+    """Ctrl-C in a terminal reaches every process; the workers started in this block leave it to us."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _watch_parent() -> None:
+    """End this worker when its parent is gone: a killed parent closes no queue."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _settings_text(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in settings.items())

@@ -1,0 +1,277 @@
+"""The manifest's rows as text and as a typed table: every malformed line is refused with its number."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from vidrepro.errors import ManifestError, closest
+
+
+class Clip(NamedTuple):
+    """One row of a manifest.
+
+    Attributes:
+        id: the clip's name in this dataset.
+        path: its file, or for an image sequence its folder, relative to the dataset's root, with ``/``.
+        frames: number of decoded frames (of an image sequence: of the clip's pictures).
+        fps: frames a second.
+        width, height: of the decoded frames, in pixels.
+        label: 0-based class.
+        split: train, val or test.
+        bytes: size of the file (of the clip's pictures together).
+        digest: SHA-256 of the file (of the pictures' bytes one after the other).
+        status: ok, or bad for a clip that cannot be used.
+        first_frame: offset of the clip inside its image sequence; None for a video.
+        start_index: number of the sequence's first file; None for a video.
+        pattern: the pictures' file name, such as ``%05d.jpg``; empty for a video.
+    """
+
+    id: str
+    path: str
+    frames: int
+    fps: float
+    width: int
+    height: int
+    label: int
+    split: str
+    bytes: int
+    digest: str
+    status: str
+    first_frame: int | None
+    start_index: int | None
+    pattern: str
+
+
+COLUMNS = Clip._fields
+SPLITS = ("train", "val", "test")
+STATUSES = ("ok", "bad")
+
+_COUNTS = ("frames", "width", "height", "label", "bytes")
+_SEQUENCE_NUMBERS = ("first_frame", "start_index")
+_WHOLE_NUMBER = r"(?:0|[1-9][0-9]{0,17})"
+_DECIMAL_NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?"
+_UNWRITABLE = r"[\x00-\x1f\x7f\ud800-\udfff]"  # control characters, and what a file name not in UTF-8 turns into
+
+
+def read_text_table(path: Path, columns: Sequence[str]) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+    """A CSV file as columns of text, and the line number of each row.
+
+    Line ends LF or CRLF, a byte-order mark and blank lines are tolerated; nothing else is. Texts stay as they are
+    written: an id ``NA`` is an id.
+
+    Args:
+        path: the file.
+        columns: the columns it must have, in any order, and no others.
+
+    Raises:
+        ManifestError: if the file is missing or no UTF-8 text, or a column or a field is missing or unknown.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return split_text(file, path, columns)
+    except UnicodeDecodeError as error:
+        raise ManifestError("not a text file in UTF-8", given=str(error), where=path) from error
+    except OSError as error:
+        raise ManifestError(f"cannot be read: {error.strerror or error}", where=path) from error
+
+
+def split_text(file: TextIO, path: Path, columns: Sequence[str]) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+    """`read_text_table` of an open text; `path` is for messages."""
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    reader = csv.reader(file, strict=True)
+    try:
+        header = next(reader, [])
+        _check_header(path, header, columns)
+        for row in reader:
+            if len(row) == len(header):
+                rows.append(row)
+                lines.append(reader.line_num)
+            elif row:
+                raise ManifestError(
+                    "a line has the wrong number of fields",
+                    given=f"{len(row)} fields",
+                    allowed=f"{len(header)} fields",
+                    where=(path, reader.line_num),
+                )
+    except csv.Error as error:
+        raise ManifestError(f"not a CSV file: {error}", where=(path, reader.line_num)) from error
+    table = pd.DataFrame(rows, columns=header, dtype=object)
+    return table[list(columns)], np.asarray(lines, dtype=np.int64)
+
+
+def parse_rows(text: pd.DataFrame, lines: NDArray[np.int64], path: Path, classes: int) -> pd.DataFrame:
+    """The typed table of a manifest's text columns.
+
+    Args:
+        text: all `COLUMNS` as text.
+        lines: each row's line number, for messages.
+        path: the file, for messages.
+        classes: number of classes; labels are 0 to ``classes - 1``.
+
+    Returns:
+        `COLUMNS` as text, int64 and float64; ``first_frame`` and ``start_index`` as nullable Int64, missing for videos.
+
+    Raises:
+        ManifestError: at the first field that is malformed, duplicate, out of range or inconsistent.
+    """
+    check = _Checker(text, lines, path)
+    for column in COLUMNS:
+        check.refuse(column, text[column].str.contains(_UNWRITABLE), "text in UTF-8 without control characters")
+    check_ids(text, lines, path)
+    check.refuse("split", ~text["split"].isin(SPLITS), ", ".join(SPLITS))
+    check.refuse("status", ~text["status"].isin(STATUSES), ", ".join(STATUSES))
+    check.refuse("path", ~text["path"].map(_stays_inside), "a relative path with / that stays inside the root")
+    for column in _COUNTS:
+        check.refuse(column, ~text[column].str.fullmatch(_WHOLE_NUMBER), "a whole number, 0 or more")
+    check.refuse("fps", ~text["fps"].str.fullmatch(_DECIMAL_NUMBER), "a number, 0 or more")
+    check.refuse("digest", ~text["digest"].str.fullmatch("[0-9a-f]{64}|"), "SHA-256 as 64 hexadecimal digits")
+    sequence = text["pattern"] != ""
+    check.refuse("pattern", sequence & ~text["pattern"].map(_is_pattern), "a file name with one number: '%05d.jpg'")
+    for column in _SEQUENCE_NUMBERS:
+        check.refuse(
+            column, sequence & ~text[column].str.fullmatch(_WHOLE_NUMBER), "a whole number for an image sequence"
+        )
+        check.refuse(column, ~sequence & (text[column] != ""), "nothing where there is no pattern (a video)")
+
+    table = text.copy()
+    for column in _COUNTS:
+        table[column] = text[column].astype("int64")
+    table["fps"] = text["fps"].astype("float64")
+    for column in _SEQUENCE_NUMBERS:
+        table[column] = pd.array([int(value) if value else None for value in text[column]], dtype="Int64")
+    _check_numbers(check, table, classes)
+    return table[list(COLUMNS)]
+
+
+def check_ids(text: pd.DataFrame, lines: NDArray[np.int64], path: Path) -> None:
+    """Refuse an id that is empty, blank at its ends, or given twice.
+
+    Raises:
+        ManifestError: naming the line, and for a duplicate the first one too.
+    """
+    check = _Checker(text, lines, path)
+    check.refuse("id", (text["id"] == "") | (text["id"] != text["id"].str.strip()), "text without blanks at its ends")
+    duplicate = text["id"].duplicated()
+    if duplicate.any():
+        row = int(np.argmax(duplicate.to_numpy()))
+        first = int(np.argmax((text["id"] == text["id"].iloc[row]).to_numpy()))
+        raise ManifestError(
+            "duplicate id",
+            given=text["id"].iloc[row],
+            allowed=f"each id once; it stands in line {lines[first]} already",
+            where=(path, int(lines[row])),
+        )
+
+
+def iterate_clips(table: pd.DataFrame) -> Iterator[Clip]:
+    """The rows of a manifest's table one after the other, in plain Python types."""
+    for values in zip(*(table[column].tolist() for column in COLUMNS), strict=True):
+        yield Clip._make(None if value is pd.NA else value for value in values)
+
+
+def table_text(rows: pd.DataFrame | Iterable[Mapping[str, Any]], columns: Sequence[str] = COLUMNS) -> str:
+    """Rows as CSV text: columns and rows in the order given, LF; the same rows give the same text.
+
+    Raises:
+        ManifestError: if a row has unknown columns.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    records: Iterable[Any]
+    if isinstance(rows, pd.DataFrame):
+        _check_header(Path("rows"), list(rows.columns), columns)
+        records = zip(*(rows[column].tolist() for column in columns), strict=True)
+        writer.writerows([_field(value) for value in record] for record in records)
+        return buffer.getvalue()
+    optional = {"first_frame", "start_index", "pattern"}
+    for row in rows:
+        unknown, missing = set(row) - set(columns), set(columns) - set(row) - optional
+        if unknown or missing:
+            raise ManifestError(
+                "a row of the manifest does not have the manifest's columns",
+                given=f"unknown: {sorted(unknown)}, missing: {sorted(missing)}, in {dict(row)}",
+                allowed=columns,
+            )
+        writer.writerow([_field(row.get(column)) for column in columns])
+    return buffer.getvalue()
+
+
+class _Checker:
+    """Refuses the first row where a condition holds, naming file, line, column and value."""
+
+    def __init__(self, text: pd.DataFrame, lines: NDArray[np.int64], path: Path) -> None:
+        self.text, self.lines, self.path = text, lines, path
+
+    def refuse(self, column: str, wrong: pd.Series, allowed: str) -> None:
+        mask = wrong.to_numpy(dtype=bool)
+        if mask.any():
+            row = int(np.argmax(mask))
+            raise ManifestError(
+                f"bad {column} of clip '{self.text['id'].iloc[row]}'",
+                given=repr(self.text[column].iloc[row]),
+                allowed=allowed,
+                where=(self.path, int(self.lines[row])),
+            )
+
+
+def _check_numbers(check: _Checker, table: pd.DataFrame, classes: int) -> None:
+    ok = table["status"] == "ok"
+    check.refuse("label", table["label"] >= classes, f"0 to {classes - 1}")
+    check.refuse("fps", ~np.isfinite(table["fps"]), "a finite number")
+    for column in ("frames", "fps", "width", "height", "bytes"):
+        check.refuse(column, ok & ~(table[column] > 0), "more than 0 for a clip whose status is ok")
+    check.refuse("digest", ok & (table["digest"] == ""), "SHA-256 of a clip whose status is ok")
+
+
+def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
+    for column in header:
+        if column not in columns:
+            close = closest(column, list(columns))
+            raise ManifestError(
+                f"unknown column '{column}'",
+                given=", ".join(header),
+                allowed=columns,
+                hint=f"did you mean {close[0]}?" if close else None,
+                where=(path, 1),
+            )
+    for column in columns:
+        if header.count(column) if isinstance(header, list) else column in header:
+            continue
+        raise ManifestError(f"missing column '{column}'", given=", ".join(header), allowed=columns, where=(path, 1))
+    if len(set(header)) != len(header):
+        raise ManifestError("a column stands there twice", given=", ".join(header), allowed=columns, where=(path, 1))
+
+
+def _stays_inside(path: str) -> bool:
+    """Whether a path is relative, in POSIX form, and has no part that leads out of its folder."""
+    parts = path.split("/")
+    return bool(path) and not path.startswith("/") and "\\" not in path and ".." not in parts and "" not in parts
+
+
+def _is_pattern(pattern: str) -> bool:
+    try:
+        return "/" not in pattern and "\\" not in pattern and pattern % 1 != pattern % 2
+    except (TypeError, ValueError):
+        return False
+
+
+def _field(value: Any) -> str:
+    """A value as the text it has in the file; floats as the shortest text that reads back equal."""
+    if value is None or value is pd.NA:
+        return ""
+    if isinstance(value, float | np.floating):
+        number = float(value)
+        return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
+    if isinstance(value, bool):
+        raise ManifestError("a row of the manifest holds a truth value", given=value)
+    return str(int(value)) if isinstance(value, np.integer) else str(value)

@@ -1,0 +1,116 @@
+"""Evaluate a finished run again: another protocol, split or checkpoint, on the dataset it was trained on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vidrepro.config import Protocol, RunConfig
+from vidrepro.data.cache import open_cache
+from vidrepro.data.loading import ClipDataset
+from vidrepro.data.manifest import load_manifest
+from vidrepro.errors import ConfigError, ManifestError, unknown_name
+from vidrepro.evaluation.evaluate import evaluate
+from vidrepro.evaluation.metrics import accuracies
+from vidrepro.evaluation.scores import Scores, save_scores, scores_path
+from vidrepro.training.checkpoint import load_checkpoint, load_network
+from vidrepro.training.execute import choose_device
+from vidrepro.training.loop import build_network
+from vidrepro.training.run import BEST_CHECKPOINT, LAST_CHECKPOINT, RUN_FILE
+
+CHECKPOINTS = {"best": BEST_CHECKPOINT, "last": LAST_CHECKPOINT}
+
+
+def evaluate_run(
+    folder: Path,
+    *,
+    data: Path,
+    protocol: str | None = None,
+    split: str = "val",
+    which: str = "best",
+    device: str = "auto",
+    workers: int = 0,
+) -> dict[str, Any]:
+    """Score a run's checkpoint on a split of its own dataset.
+
+    Args:
+        folder: the run's.
+        data: folder of prepared datasets.
+        protocol: ``frames×crops×clips@size``; None for the run's own.
+        split: ``train``, ``val`` or ``test``.
+        which: ``best`` or ``last`` checkpoint.
+        device: see `choose_device`.
+        workers: loader processes.
+
+    Returns:
+        The accuracies of `accuracies`, with run, split, protocol, checkpoint, bad clips excluded, and the score file.
+
+    Raises:
+        UnknownNameError: for another split or checkpoint.
+        ConfigError: for a protocol the network cannot run.
+        ManifestError: if the prepared dataset is not the one the run was trained on.
+        CheckpointError: if the checkpoint is missing, unsafe, or of another architecture.
+    """
+    if which not in CHECKPOINTS:
+        raise unknown_name("checkpoint", which, CHECKPOINTS)
+    record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    config = _with_protocol(RunConfig.model_validate(record["config"]), protocol)
+    manifest = load_manifest(config.dataset, data)
+    if manifest.fingerprint != record["dataset"]["fingerprint"]:
+        raise ManifestError(
+            f"'{manifest.name}' as prepared here is not the dataset this run was trained on",
+            given=f"fingerprint {manifest.fingerprint}",
+            allowed=record["dataset"]["fingerprint"],
+            hint="prepare it with the settings in the run's record (vidrepro show RUN)",
+            where=manifest.folder,
+        )
+    path = folder / CHECKPOINTS[which]
+    content = load_checkpoint(path)
+    model = build_network(config, len(manifest.classes), pretrained=False)
+    load_network(model, content["model"], path)
+    where = choose_device(device)
+    dataset = ClipDataset(manifest, split, config.data, seed=0, training=False, cache=open_cache(manifest, "auto"))
+    logits = evaluate(
+        model.to(where), dataset, device=where, batch_size=2 * config.train.batch_size, workers=workers
+    )
+    named = str(config.data.protocol)
+    target = scores_path(folder, split, named, which)
+    save_scores(target, Scores(np.asarray(dataset.ids), dataset.labels, logits, manifest.fingerprint, named))
+    return {
+        **accuracies(dataset.labels, logits, manifest.info.get("reversal_pairs", [])),
+        "run": record["id"],
+        "split": split,
+        "protocol": named,
+        "checkpoint": which,
+        "bad": manifest.counts().get(split, {}).get("bad", 0),
+        "scores": str(target),
+    }
+
+
+def _with_protocol(config: RunConfig, text: str | None) -> RunConfig:
+    if text is None:
+        return config
+    wanted = Protocol.parse(text)
+    if wanted.frames != config.data.frames:
+        raise ConfigError(
+            "this run's network takes another number of frames",
+            given=f"{wanted.frames} in {text}",
+            allowed=str(config.data.frames),
+        )
+    if wanted.crops not in (1, 3) or wanted.clips not in (1, 2):
+        raise ConfigError(
+            f"protocol '{text}' is not available", given=text, allowed="1 or 3 crops, 1 or 2 clips"
+        )
+    side = max(wanted.size, config.data.eval_short_side)  # TSM's --full_res: a 256 crop of frames resized to 256
+    data = config.data.model_copy(
+        update={
+            "eval_crops": wanted.crops,
+            "eval_clips": wanted.clips,
+            "eval_size": wanted.size,
+            "eval_short_side": side,
+        }
+    )
+    return config.model_copy(update={"data": data})

@@ -1,0 +1,187 @@
+"""Files of ``experiments/<paper>`` -> `Paper`, with every fault in them reported at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from vidrepro.config import load_yaml, resolve
+from vidrepro.errors import ConfigError, VidreproError, closest
+from vidrepro.experiments.papers import Paper, Row, Table, table_number
+from vidrepro.experiments.schema import (
+    DifferencesFile,
+    PaperFile,
+    PrintedFile,
+    PrintedTable,
+    RecipeFile,
+    RowEntry,
+    TableFile,
+)
+
+_Schema = TypeVar("_Schema", bound=BaseModel)
+
+
+@cache
+def read_paper(folder: Path) -> Paper:
+    """Read the paper described by the files in `folder`; see `load_paper`."""
+    faults: list[str] = []
+    about = _read(folder / "paper.yaml", PaperFile, faults)
+    printed = _read(folder / "printed.yaml", PrintedFile, faults)
+    recipe = _read(folder / "recipe.yaml", RecipeFile, faults) if (folder / "recipe.yaml").exists() else None
+    differences_file = folder / "differences.yaml"
+    differences = _read(differences_file, DifferencesFile, faults) if differences_file.exists() else None
+    table_files = {
+        file: content
+        for file in sorted(folder.glob("table*.yaml"))
+        if (content := _read(file, TableFile, faults)) is not None
+    }
+    tables: list[Table] = []
+    if about is not None and printed is not None:
+        tables = _tables(about, printed, table_files, faults)
+        faults += _selection_faults(about, tables)
+    if faults or about is None or printed is None:
+        raise ConfigError(
+            f"the experiments of '{folder.name}' cannot be used", where=folder, allowed="\n    " + "\n    ".join(faults)
+        )
+    return Paper(
+        **about.model_dump(include={"name", "title", "authors", "code", "dataset", "dataset_title"}),
+        tables=tuple(tables),
+        figures=tuple(printed.figures),
+        claims=tuple(printed.claims),
+        differences=tuple(differences.differences) if differences else (),
+        recipe=recipe,
+        default_selection=tuple(about.default_selection),
+        cost_input=about.cost_input,
+        folder=folder,
+    )
+
+
+def read_schema(file: Path, schema: type[_Schema]) -> _Schema:
+    """Read a YAML file as `schema`.
+
+    Raises:
+        ConfigError: listing every fault, with the file's name.
+    """
+    faults: list[str] = []
+    content = _read(file, schema, faults)
+    if content is None:
+        raise ConfigError(faults[0], where=file, allowed="\n    " + "\n    ".join(faults) if faults[1:] else None)
+    return content
+
+
+def _read(file: Path, schema: type[_Schema], faults: list[str]) -> _Schema | None:
+    try:
+        return schema.model_validate(load_yaml(file))
+    except ConfigError as error:
+        faults.append(f"{error.where or file}: {error.problem}")
+    except ValidationError as error:
+        for item in error.errors():
+            place = ".".join(map(str, item["loc"]))
+            near = closest(str(item["loc"][-1]), schema.model_fields, count=1) if item["loc"] else []
+            unknown = item["type"] == "extra_forbidden"
+            message = "unknown key" if unknown else item["msg"].removeprefix("Value error, ")
+            better = f"; did you mean {near[0]}" if unknown and near else ""
+            faults.append(f"{file}: {place + ': ' if place else ''}{message}{better}")
+    return None
+
+
+def _tables(about: PaperFile, printed: PrintedFile, files: dict[Path, TableFile], faults: list[str]) -> list[Table]:
+    by_number: dict[int | None, tuple[Path, TableFile]] = {}
+    for file, content in files.items():
+        number = table_number(content.table)
+        if content.paper != about.name:
+            faults.append(f"{file}: paper is '{content.paper}', but the folder's is '{about.name}'")
+        if number is None or number not in {table_number(table.id) for table in printed.tables}:
+            faults.append(f"{file}: table '{content.table}' is not in printed.yaml")
+        if number in by_number:
+            faults.append(f"{file}: table '{content.table}' is already described by {by_number[number][0].name}")
+        by_number[number] = (file, content)
+    tables = []
+    for entry in printed.tables:
+        number = table_number(entry.id)
+        if number in by_number:
+            tables.append(_built_table(about, entry, *by_number[number], faults))
+        elif reason := about.not_built.get(entry.id):
+            tables.append(_unbuilt_table(about, entry, reason))
+        else:
+            faults.append(f"{printed_name(entry)}: has neither a table file nor a reason under not_built in paper.yaml")
+    return tables
+
+
+def printed_name(entry: PrintedTable) -> str:
+    """``printed.yaml, table I``."""
+    return f"printed.yaml, table {entry.id}"
+
+
+def _built_table(about: PaperFile, entry: PrintedTable, file: Path, content: TableFile, faults: list[str]) -> Table:
+    by_label: dict[str, RowEntry] = {row.label: row for row in content.rows}
+    faults += [f"{file}: row '{row.label}' is not printed" for row in content.rows if row.label not in entry.labels]
+    for what, values in (("label", [row.label for row in content.rows]), ("id", [row.id for row in content.rows])):
+        faults += [f"{file}: {what} '{value}' stands twice" for value in sorted(set(values)) if values.count(value) > 1]
+    base_faults = _settings_faults(f"{file}, base", [(str(file), content.base)])
+    faults += base_faults
+    rows = []
+    for label in entry.labels:
+        if label not in by_label:
+            faults.append(f"{file}: the printed row '{label}' is missing")
+            continue
+        row = by_label[label]
+        rows.append(
+            Row(
+                id=f"{about.name}/table{table_number(entry.id)}/{row.id}",
+                label=label,
+                paper=about.name,
+                table=entry.id,
+                printed=entry.row(label),
+                layers=((str(file), content.base), (f"{file}, row {row.id}", row.settings)),
+                not_built=row.not_built,
+            )
+        )
+        if not base_faults:
+            faults += _settings_faults(f"{file}, row {row.id}", rows[-1].layers)
+    backbone = content.base.get("model", {}).get("backbone")
+    return Table(about.name, entry, tuple(rows), content.baseline, backbone)
+
+
+def _settings_faults(place: str, layers: Iterable[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    try:
+        resolve(layers)
+    except VidreproError as error:
+        return [f"{place}: {error.problem}{': ' + error.allowed if error.allowed else ''}"]
+    return []
+
+
+def _unbuilt_table(about: PaperFile, entry: PrintedTable, reason: str) -> Table:
+    rows = (
+        Row(
+            id=f"{about.name}/table{table_number(entry.id)}/{re.sub(r'[^a-z0-9]+', '-', label.lower()).strip('-')}",
+            label=label,
+            paper=about.name,
+            table=entry.id,
+            printed=entry.row(label),
+            not_built=reason,
+        )
+        for label in entry.labels
+    )
+    return Table(about.name, entry, tuple(rows), not_built=reason)
+
+
+def _selection_faults(about: PaperFile, tables: list[Table]) -> Iterable[str]:
+    by_number = {table.number: table for table in tables}
+    ids = {row.id for table in tables for row in table.rows}
+    for table in tables:
+        if table.baseline is not None and table.baseline not in ids:
+            yield f"{table.slug}.yaml: baseline '{table.baseline}' is not an experiment"
+    for selection in about.default_selection:
+        chosen = by_number.get(table_number(selection.table) or 0)
+        names = {row.name for row in chosen.rows} if chosen else set()
+        if chosen is None:
+            yield f"paper.yaml: default_selection names table '{selection.table}', which is not printed"
+        for name in selection.rows or []:
+            if chosen is not None and name not in names:
+                yield f"paper.yaml: default_selection names row '{name}', which Table {chosen.id} has not"

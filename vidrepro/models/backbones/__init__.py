@@ -1,0 +1,55 @@
+"""Plain networks by name. Adding one: its file, and one line in `BACKBONES`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from torchvision.models import MobileNet_V2_Weights, ResNet18_Weights, ResNet50_Weights, WeightsEnum
+
+from vidrepro.errors import unknown_name
+from vidrepro.models.backbones import mobilenetv2
+from vidrepro.models.backbones.resnet import micro, resnet18, resnet50, resnet_options
+from vidrepro.models.options import Option, complete
+
+
+@dataclass(frozen=True)
+class BackboneEntry:
+    """How a backbone is made, what it can be told, and torchvision's weights for it at the default options."""
+
+    make: Callable[..., nn.Module]
+    options: Mapping[str, Option]
+    imagenet: WeightsEnum | None = None
+
+
+BACKBONES: dict[str, BackboneEntry] = {
+    "micro": BackboneEntry(micro, resnet_options(width=16, stem="small")),
+    "mobilenetv2": BackboneEntry(mobilenetv2.MobileNetV2, mobilenetv2.OPTIONS, MobileNet_V2_Weights.IMAGENET1K_V1),
+    "resnet18": BackboneEntry(resnet18, resnet_options(), ResNet18_Weights.IMAGENET1K_V1),
+    "resnet50": BackboneEntry(resnet50, resnet_options(), ResNet50_Weights.IMAGENET1K_V1),
+}
+
+
+def backbone_entry(name: str) -> BackboneEntry:
+    """Look a backbone up.
+
+    Raises:
+        UnknownNameError: with the closest names.
+    """
+    if name not in BACKBONES:
+        raise unknown_name("backbone", str(name), BACKBONES)
+    return BACKBONES[name]
+
+
+def build_backbone(name: str, options: Mapping[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
+    """A backbone with random weights, and all its options as used.
+
+    Raises:
+        UnknownNameError: for an unknown backbone or option.
+        ModelError: for a value an option does not take.
+    """
+    entry = backbone_entry(name)
+    resolved = complete(f"backbone '{name}'", entry.options, options)
+    return entry.make(**resolved), resolved

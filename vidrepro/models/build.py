@@ -1,0 +1,119 @@
+"""Names to networks: the only constructor the rest of vidrepro calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vidrepro.errors import ModelError, UnknownNameError, closest, unknown_name
+from vidrepro.models.backbones import BACKBONES, backbone_entry, build_backbone
+from vidrepro.models.classifier import VideoClassifier
+from vidrepro.models.insertion import insert
+from vidrepro.models.mechanisms import MECHANISMS, Spec, parse_spec, resolve_mechanism
+from vidrepro.models.options import require_positive_integer
+
+
+def backbone_names() -> list[str]:
+    """The backbones `build_model` knows."""
+    return sorted(BACKBONES)
+
+
+def mechanism_names() -> list[str]:
+    """The mechanisms `build_model` and `build_mechanism` know."""
+    return list(MECHANISMS)
+
+
+def build_model(
+    backbone: str,
+    mechanism: Spec = "none",
+    *,
+    frames: int,
+    classes: int,
+    temporal_shift: bool = False,
+    variant: str = "official",
+    weights: str | Path | None = None,
+    dropout: float = 0.5,
+    options: Mapping[str, Any] | None = None,
+    backbone_options: Mapping[str, Any] | None = None,
+    **more_options: Any,
+) -> VideoClassifier:
+    """A video classifier: normalised float clips ``(N, frames, 3, H, W)`` to logits ``(N, classes)``.
+
+    Args:
+        backbone: one of `backbone_names`.
+        mechanism: a name of `mechanism_names` or a spec (`vidrepro.models.mechanisms.resolve_mechanism`), placed as
+            `vidrepro.models.insertion` says. ``tsm`` means ``none`` with ``temporal_shift=True``.
+        frames: T; 1 and odd numbers are legal.
+        temporal_shift: put TSM's shift in front of the blocks' first convolutions, after a mechanism there.
+        variant: ``official`` or ``paper``: the bundle of the mechanism's options that stands for it.
+        weights: ``"imagenet"`` (torchvision's IMAGENET1K_V1), a file (`vidrepro.models.weights.load_file`), or None
+            for a random start. What was loaded is told by the network's `load_report`.
+        dropout: probability, before the linear layer.
+        options: the mechanism's options, each overriding one choice of the variant.
+        backbone_options: the backbone's options, such as ``width`` and ``stem``.
+        more_options: options of either, by name.
+
+    Raises:
+        UnknownNameError: for an unknown backbone, mechanism, variant or option, with the nearest valid one.
+        ModelError: for a value or combination that cannot be built.
+        CheckpointError: for weights that are missing, unsafe or of another network.
+    """
+    require_positive_integer("frames", frames)
+    require_positive_integer("classes", classes)
+    if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
+        raise ModelError("dropout is a probability", given=repr(dropout), allowed="0 <= dropout < 1")
+    if isinstance(mechanism, Mapping):
+        mechanism = dict(mechanism)
+        temporal_shift = bool(mechanism.pop("temporal_shift", False)) or temporal_shift
+    mechanism_options, network_options = _sort_options(
+        backbone, mechanism, options or {}, backbone_options or {}, more_options
+    )
+    resolved = resolve_mechanism(mechanism, variant, mechanism_options)
+    if resolved.name == "tsm":
+        resolved, temporal_shift = resolve_mechanism("none", variant, {}), True
+    network, network_options = build_backbone(backbone, network_options)
+    insertions = insert(network, resolved, frames, temporal_shift=temporal_shift)
+    model = VideoClassifier(network, frames=frames, classes=classes, dropout=dropout, insertions=insertions)
+    if weights is not None:
+        from vidrepro.models.weights import load_file, load_imagenet
+
+        if weights == "imagenet":
+            model.load_report = load_imagenet(model, backbone, network_options)
+        else:
+            model.load_report = load_file(model, Path(weights))
+    return model
+
+
+def _sort_options(
+    backbone: str,
+    mechanism: Spec,
+    options: Mapping[str, Any],
+    backbone_options: Mapping[str, Any],
+    more: Mapping[str, Any],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give every option of `more` to the backbone or the mechanism, whichever declares it."""
+    mechanism_name, _ = parse_spec(mechanism)
+    of_backbone = backbone_entry(backbone).options
+    of_mechanism = MECHANISMS[mechanism_name].options
+    for_mechanism, for_backbone = dict(options), dict(backbone_options)
+    for name, value in more.items():
+        if name not in of_backbone and name not in of_mechanism:
+            raise _unknown_option(name, backbone, mechanism_name)
+        target = for_backbone if name in of_backbone else for_mechanism
+        if name in target:
+            raise ModelError(f"option '{name}' is given twice", given=f"{target[name]!r} and {value!r}")
+        target[name] = value
+    return for_mechanism, for_backbone
+
+
+def _unknown_option(name: str, backbone: str, mechanism: str) -> UnknownNameError:
+    owner_of = dict.fromkeys(MECHANISMS[mechanism].options, f"mechanism '{mechanism}'")
+    owner_of |= dict.fromkeys(BACKBONES[backbone].options, f"backbone '{backbone}'")
+    near = closest(name, owner_of, count=1)
+    return unknown_name(
+        f"option of backbone '{backbone}' with mechanism '{mechanism}'",
+        name,
+        owner_of,
+        hint=f"did you mean '{near[0]}' of {owner_of[near[0]]}?" if near else None,
+    )

@@ -1,0 +1,62 @@
+"""From a clip's frames to its class: backbone per frame, linear layer per frame, mean over frames."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from vidrepro.errors import ModelError
+from vidrepro.models.insertion import Insertions
+from vidrepro.models.mechanisms.frames import split_frames
+from vidrepro.models.report import LoadReport
+
+HEAD_STD = 0.001
+
+
+class VideoClassifier(nn.Module):
+    """A 2-D backbone with average consensus over frames (TSN; the released M2A and TSM).
+
+    Takes normalised float clips ``(N, T, C, H, W)``, returns logits ``(N, classes)``: the mean over the frames of
+    each frame's logits, with dropout on each frame's features. The linear layer starts at N(0, 0.001), bias 0.
+
+    Args:
+        backbone: ``(B, C, H, W)`` to ``(B, feature_channels)``, with its mechanisms already inside.
+        frames: T, which the mechanisms inside were made for.
+        classes: number of logits.
+        dropout: probability, in [0, 1).
+        insertions: what `vidrepro.models.insertion.insert` returned.
+
+    Attributes:
+        load_report: what became of every tensor of the weights the network was built with; None without any.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, *, frames: int, classes: int, dropout: float, insertions: Insertions | None = None
+    ) -> None:
+        super().__init__()
+        self.frames = frames
+        self.classes = classes
+        self.insertions: Insertions = dict(insertions or {})
+        self.load_report: LoadReport | None = None
+        self.backbone = backbone
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(backbone.feature_channels, classes)  # type: ignore[arg-type]
+        nn.init.normal_(self.fc.weight, std=HEAD_STD)
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        self._check(clips)
+        features = self.backbone(clips.flatten(0, 1))
+        return split_frames(self.fc(self.dropout(features)), self.frames).mean(1)
+
+    def _check(self, clips: Tensor) -> None:
+        channels = self.backbone.in_channels
+        if clips.dim() != 5 or clips.shape[1] != self.frames or clips.shape[2] != channels:
+            raise ModelError(
+                "the network was built for clips of another shape",
+                given=tuple(clips.shape),
+                allowed=f"(N, {self.frames}, {channels}, H, W): clips, frames, channels, height, width",
+            )
+        if not clips.is_floating_point():
+            raise ModelError(
+                "the network takes normalised floating-point clips", given=clips.dtype, hint="normalise the clip first"
+            )

@@ -1,0 +1,152 @@
+"""What a paper plugs into a backbone, by name. Adding one: its file, and one line in `MECHANISMS`.
+
+A mechanism is one module, ``(N*T, C, H, W)`` to the same shape, with the number of frames fixed at construction.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+from torch import nn
+
+from vidrepro.errors import ModelError, unknown_name
+from vidrepro.models.mechanisms import m2a
+from vidrepro.models.mechanisms.tsm import TemporalShift
+from vidrepro.models.options import Option, complete, require_positive_integer
+
+VARIANT_NAMES = ("official", "paper")
+
+
+@dataclass(frozen=True)
+class MechanismEntry:
+    """A named mechanism.
+
+    Attributes:
+        make: ``make(channels, frames, **options)``, without the option ``position``.
+        options: what can be set.
+        variants: the options that ``official`` and ``paper`` stand for.
+        fixed: options the name itself decides.
+    """
+
+    make: Callable[..., nn.Module]
+    options: Mapping[str, Option] = field(default_factory=dict)
+    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _m2a(**fixed: str) -> MechanismEntry:
+    return MechanismEntry(m2a.GatedMotionAttention, m2a.OPTIONS, m2a.VARIANTS, fixed)
+
+
+MECHANISMS: dict[str, MechanismEntry] = {
+    "none": MechanismEntry(lambda channels, frames: nn.Identity()),
+    "tsm": MechanismEntry(TemporalShift),
+    "m2a": _m2a(),
+    "m2a-motion": _m2a(motion="m2a", attention="none"),
+    "m2a-attention": _m2a(motion="none", attention="m2a"),
+}
+
+
+@dataclass(frozen=True)
+class ResolvedMechanism:
+    """A mechanism with every option filled in; `make` builds it for one place in a network."""
+
+    name: str
+    options: dict[str, Any]
+
+    @property
+    def position(self) -> str:
+        """``before`` or ``after_first_conv``: where in a block it goes."""
+        return self.options.get("position", "before")
+
+    def make(self, channels: int, frames: int) -> nn.Module:
+        """The module for frames of `channels` channels in clips of `frames` frames."""
+        options = {name: value for name, value in self.options.items() if name != "position"}
+        return MECHANISMS[self.name].make(channels, frames, **options)
+
+
+Spec = str | Mapping[str, Any]
+
+
+def resolve_mechanism(spec: Spec, variant: str, options: Mapping[str, Any]) -> ResolvedMechanism:
+    """Fill in every option of a mechanism: the variant's choices, then the spec's own, then `options`.
+
+    Args:
+        spec: a name (``m2a-motion``), a name with options (``m2a(motion=m2a, attention=none)``), or the options of
+            ``m2a`` as a mapping (``{"motion": "m2a", "attention": "none"}``).
+
+    Raises:
+        UnknownNameError: for an unknown mechanism, variant or option.
+        ModelError: for a value an option does not take, or one that contradicts the name.
+    """
+    name, in_spec = parse_spec(spec)
+    if variant not in VARIANT_NAMES:
+        raise unknown_name("variant", str(variant), VARIANT_NAMES)
+    entry = MECHANISMS[name]
+    given = {**in_spec, **options}
+    twice = sorted(set(in_spec) & set(options))
+    if twice:
+        raise ModelError(f"option '{twice[0]}' of mechanism '{name}' is given twice", given=f"{spec} and {options}")
+    for option, value in given.items():
+        if option in entry.fixed and value != entry.fixed[option]:
+            raise ModelError(
+                f"mechanism '{name}' means {option}={entry.fixed[option]}",
+                given=f"{option}={value}",
+                hint=f"use m2a({option}={value}, ...) for another combination",
+            )
+    settings = {**entry.variants.get(variant, {}), **entry.fixed, **given}
+    resolved = complete(f"mechanism '{name}'", entry.options, settings)
+    return ResolvedMechanism(name, resolved)
+
+
+def parse_spec(spec: Spec) -> tuple[str, dict[str, Any]]:
+    """Split a spec into the mechanism's name and the options written in it.
+
+    Raises:
+        UnknownNameError: if nobody knows the name.
+        ModelError: if the text is not of the form ``name`` or ``name(option=value, ...)``.
+    """
+    if isinstance(spec, Mapping):
+        bare = spec.get("motion") == spec.get("attention") == "none"
+        return ("none", {}) if bare else ("m2a", dict(spec))
+    match = re.fullmatch(r"\s*([^()\s]+)\s*(?:\(([^()]*)\))?\s*", spec)
+    if match is None:
+        raise ModelError(
+            "the mechanism is not understood", given=spec, allowed="a name, or name(option=value, option=value)"
+        )
+    name, inside = match.groups()
+    if name not in MECHANISMS:
+        raise unknown_name("mechanism", name, MECHANISMS)
+    options: dict[str, Any] = {}
+    for part in filter(None, (piece.strip() for piece in (inside or "").split(","))):
+        option, separator, value = (piece.strip() for piece in part.partition("="))
+        if not separator or not option or option in options:
+            raise ModelError(
+                f"'{part}' in mechanism '{spec}' is not understood",
+                given=part,
+                allowed="option=value, each option once",
+            )
+        options[option] = yaml.safe_load(value)
+    return name, options
+
+
+def build_mechanism(spec: Spec, channels: int, frames: int, variant: str = "official", **options: Any) -> nn.Module:
+    """One mechanism alone: a module from ``(N*T, channels, H, W)`` to the same shape, with ``T = frames``.
+
+    Args:
+        spec: see `resolve_mechanism`; ``tsm`` is the temporal shift, ``none`` the identity.
+        variant: ``official`` (the authors' released code) or ``paper`` (the text).
+        options: each overrides one choice of the variant. ``position`` is accepted and has no effect here: it says
+            where a network would place the module.
+
+    Raises:
+        UnknownNameError: for an unknown mechanism, variant or option.
+        ModelError: for a value out of range, or channels too few.
+    """
+    require_positive_integer("channels", channels)
+    require_positive_integer("frames", frames)
+    return resolve_mechanism(spec, variant, options).make(channels, frames)

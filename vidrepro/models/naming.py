@@ -1,0 +1,142 @@
+"""What a network's tensors are called elsewhere, derived from its own backbone and insertions.
+
+Four layouts, told apart by `layout_of`:
+
+- ``vidrepro``: our own, ``backbone.layer1.0.conv1.weight`` and ``fc.weight``.
+- ``torchvision``: a plain network's, ``layer1.0.conv1.weight`` and ``fc.weight`` (``classifier.1.weight``).
+- ``flat``: a plain MobileNetV2's in the older naming, ``features.1.conv.0.weight``, of tonylins/pytorch-mobilenet-v2
+  (which M2A and TSM started from) and what descends from it.
+- ``m2a``: the released M2A and TSM code's, ``base_model.layer1.0.conv1.0.conv_down.weight`` and ``new_fc.weight``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from torch import nn
+from torchvision.models.mobilenetv2 import InvertedResidual
+
+from vidrepro.errors import ModelError
+from vidrepro.models.backbones.mobilenetv2 import MobileNetV2
+from vidrepro.models.classifier import VideoClassifier
+from vidrepro.models.insertion import expands
+
+# The released code wraps a convolution as a list of modules; ours names the parts.
+_RELEASED_PARTS: dict[tuple[str, ...], dict[str, str]] = {
+    ("mechanism", "conv"): {"mechanism": "0", "conv": "1"},
+    ("mechanism", "shift", "conv"): {"mechanism": "0", "conv": "2"},
+    ("shift", "conv"): {"conv": "net"},
+}
+
+# The released MobileNetV2 lists a block's layers flat, torchvision's groups convolution, norm and activation.
+# Our prefix inside a block -> theirs, by whether the block expands.
+_FLAT_BLOCK = {
+    True: {"conv.0.0": "conv.0", "conv.0.1": "conv.1", "conv.1.0": "conv.3", "conv.1.1": "conv.4"}
+    | {"conv.2": "conv.6", "conv.3": "conv.7"},
+    False: {"conv.0.0": "conv.0", "conv.0.1": "conv.1", "conv.1": "conv.3", "conv.2": "conv.4"},
+}
+
+
+def layout_of(keys: Iterable[str]) -> str:
+    """The layout a file's keys are in (wrapper prefixes already taken off)."""
+    keys = list(keys)
+    if any(key.startswith("base_model.") for key in keys):
+        return "m2a"
+    if any(key.startswith("backbone.") for key in keys):
+        return "vidrepro"
+    return "flat" if "features.1.conv.0.weight" in keys else "torchvision"
+
+
+def file_names(model: VideoClassifier, layout: str) -> dict[str, str]:
+    """What each tensor of this very network is called in a file: ours -> the file's.
+
+    Raises:
+        ModelError: if the layout has no name for something in the network.
+    """
+    return {key: _file_name(model, key, layout) for key in model.state_dict()}
+
+
+def plain_file_names(model: VideoClassifier, layout: str) -> dict[str, str]:
+    """The same for a file that holds the backbone without anything inserted: no names for mechanisms."""
+    names = {}
+    for key in model.state_dict():
+        place, part, rest = _split(model, key)
+        if part != "mechanism":
+            names[key] = _outer(model, f"{place}.{rest}" if place else rest, layout)
+    return names
+
+
+def is_head(key: str) -> bool:
+    """Whether one of our names belongs to the linear layer."""
+    return key.startswith("fc.")
+
+
+def is_file_head(name: str) -> bool:
+    """Whether a file's name belongs to the linear layer of an image or video network."""
+    return name.removeprefix("base_model.").startswith(("fc.", "new_fc.", "classifier."))
+
+
+def is_inserted(model: VideoClassifier, key: str) -> bool:
+    """Whether one of our names belongs to a mechanism rather than to the plain network."""
+    return _split(model, key)[1] == "mechanism"
+
+
+def _split(model: VideoClassifier, key: str) -> tuple[str, str, str]:
+    """Our name as (place of an insertion, part of it, rest); place and part are empty outside insertions."""
+    for place in model.insertions:
+        prefix = f"backbone.{place}."
+        if key.startswith(prefix):
+            part, _, rest = key.removeprefix(prefix).partition(".")
+            return f"backbone.{place}", part, rest
+    return "", "", key
+
+
+def _file_name(model: VideoClassifier, key: str, layout: str) -> str:
+    if layout == "vidrepro":
+        return key
+    place, part, rest = _split(model, key)
+    if not place:
+        return _outer(model, rest, layout)
+    parts = model.insertions[place.removeprefix("backbone.")]
+    if layout != "m2a" or not _released_has(model, parts):
+        raise ModelError(
+            f"{'the released code' if layout == 'm2a' else layout} has no network with these parts",
+            given=f"{place}: {' -> '.join(parts)}",
+            allowed=[" -> ".join(known) for known in _RELEASED_PARTS] if layout == "m2a" else "plain networks",
+        )
+    released = _outer(model, f"{place}.weight", layout).removesuffix(".weight")
+    return f"{released}.{_RELEASED_PARTS[parts][part]}.{rest}"
+
+
+def _released_has(model: VideoClassifier, parts: tuple[str, ...]) -> bool:
+    # The released MobileNetV2 leaves the shift out where M2A is: its numbers would not be this network's.
+    ignored = isinstance(model.backbone, MobileNetV2) and parts == ("mechanism", "shift", "conv")
+    return parts in _RELEASED_PARTS and not ignored
+
+
+def _outer(model: VideoClassifier, key: str, layout: str) -> str:
+    """A plain network's name in a layout: ``backbone.`` and ``fc.`` replaced, MobileNetV2's blocks flattened."""
+    if layout == "vidrepro":
+        return key
+    mobilenet = isinstance(model.backbone, MobileNetV2)
+    if is_head(key):
+        head = "new_fc." if layout == "m2a" else "classifier.1." if mobilenet else "fc."
+        return head + key.removeprefix("fc.")
+    name = key.removeprefix("backbone.")
+    if mobilenet and layout in ("flat", "m2a"):
+        name = _flat_mobilenet(model.backbone, name)
+    return f"base_model.{name}" if layout == "m2a" else name
+
+
+def _flat_mobilenet(backbone: nn.Module, name: str) -> str:
+    match = re.match(r"(features\.\d+)\.(conv\..+)", name)
+    if match is None:
+        return name
+    block, inside = match.groups()
+    inverted_residual = backbone.get_submodule(block)
+    assert isinstance(inverted_residual, InvertedResidual)
+    for ours, theirs in _FLAT_BLOCK[expands(inverted_residual)].items():
+        if inside.startswith(f"{ours}."):
+            return f"{block}.{theirs}{inside.removeprefix(ours)}"
+    raise ModelError(f"the released MobileNetV2 has no tensor '{name}'", given=name)

@@ -1,0 +1,54 @@
+"""Checkpoints of other projects' released code, renamed to ours with a report of every key.
+
+Nothing is guessed: the released name of each tensor follows from the network's own insertions
+(`vidrepro.models.naming`), so a file of another architecture cannot fit by accident.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from vidrepro.errors import unknown_name
+from vidrepro.models.classifier import VideoClassifier
+from vidrepro.models.loading import load, strip_wrappers
+from vidrepro.models.naming import file_names
+from vidrepro.models.report import LoadReport
+
+# TSM's released code (mit-han-lab/temporal-shift-module) uses the same names as M2A's, which is built on it.
+SOURCES = {"m2a": "gebob19/M2A"}
+
+
+def load_official_state(
+    model: nn.Module, state_dict: Mapping[str, Tensor], source: str = "m2a", strict: bool = True
+) -> LoadReport:
+    """Load a released network's state dict into ours, in place.
+
+    Args:
+        model: a network of `build_model`, or one mechanism of `build_mechanism` (whose released keys are
+            ``conv_down.weight`` and so on).
+        state_dict: the released tensors by name; a data-parallel ``module.`` in front is taken off. Values are cast
+            to the network's precision.
+        source: whose code wrote it: ``m2a``.
+        strict: refuse anything but a complete fit. Otherwise load what fits and report the rest.
+
+    Raises:
+        UnknownNameError: for a source nobody knows.
+        ModelError: if the released code has no such network, e.g. with ``variant="paper"``'s position.
+        CheckpointError: if the fit is not complete and `strict` is set, or nothing fits. The network is unchanged.
+    """
+    if source not in SOURCES:
+        raise unknown_name("checkpoint source", str(source), SOURCES)
+    tensors = strip_wrappers(state_dict)
+    if isinstance(model, VideoClassifier):
+        names = file_names(model, source)
+    else:  # one mechanism: ours carry the released names
+        names = {key: key for key in model.state_dict()}
+    return load(
+        model,
+        tensors,
+        names,
+        accept=lambda report: report.complete or (not strict and bool(report.loaded)),
+        refusal=f"this is not a {SOURCES[source]} state dict of this network",
+    )

@@ -1,0 +1,89 @@
+"""Options a caller may give by name: checked against a declaration, refused with the nearest valid one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vidrepro.errors import ModelError, closest, unknown_name
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: its default, the values it takes and how to say so.
+
+    Attributes:
+        default: the value used when the option is not given.
+        accepts: whether a value is valid.
+        allowed: the valid values, for the error.
+        meaning: one line for a listing.
+    """
+
+    default: Any
+    accepts: Callable[[Any], bool]
+    allowed: str
+    meaning: str
+    choices: tuple[str, ...] = ()
+
+
+def choice(default: str, choices: tuple[str, ...], meaning: str) -> Option:
+    """An option that is one of a few words."""
+    return Option(
+        default, lambda value: isinstance(value, str) and value in choices, ", ".join(choices), meaning, choices
+    )
+
+
+def positive_integer(default: int, meaning: str) -> Option:
+    """An option that counts something."""
+    return Option(default, is_positive_integer, "an integer, at least 1", meaning)
+
+
+def positive_number(default: float, meaning: str) -> Option:
+    """An option that multiplies something."""
+    return Option(
+        default,
+        lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf"),
+        "a number above 0",
+        meaning,
+    )
+
+
+def is_positive_integer(value: object) -> bool:
+    """Whether `value` is an int (not a bool) of at least 1."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def require_positive_integer(name: str, value: object) -> None:
+    """Refuse a count that is not a positive integer.
+
+    Raises:
+        ModelError: naming `name` and the value.
+    """
+    if not is_positive_integer(value):
+        raise ModelError(f"{name} must be a positive integer", given=repr(value), allowed="1, 2, 3, ...")
+
+
+def complete(owner: str, declared: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Every declared option with its value: the given one if there is one, else the default.
+
+    Args:
+        owner: what the options belong to, for the errors, e.g. ``"backbone 'resnet18'"``.
+
+    Raises:
+        UnknownNameError: for an option that is not declared.
+        ModelError: for a value the option does not take.
+    """
+    for name, value in given.items():
+        if name not in declared:
+            raise unknown_name(f"option of {owner}", name, declared)
+        option = declared[name]
+        if not option.accepts(value):
+            near = closest(value, option.choices, count=1) if isinstance(value, str) else []
+            raise ModelError(
+                f"option '{name}' of {owner} does not take {value!r}",
+                given=repr(value),
+                allowed=option.allowed,
+                hint=f"did you mean '{near[0]}'?" if near else None,
+            )
+    return {name: given.get(name, option.default) for name, option in declared.items()}

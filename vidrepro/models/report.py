@@ -1,0 +1,45 @@
+"""What became of every tensor when weights were loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """Every key of a file and of the network, in one of four lists.
+
+    Attributes:
+        loaded: tensors of the network that took the file's values (the network's names).
+        missing: tensors of the network the file does not have (the network's names).
+        unexpected: tensors of the file the network has no place for (the file's names).
+        wrong_shape: tensors both have, in different shapes (the network's name, and both shapes).
+    """
+
+    loaded: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    wrong_shape: list[str] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every tensor of the file met one of the network, and the other way round."""
+        return not (self.missing or self.unexpected or self.wrong_shape)
+
+    def __str__(self) -> str:
+        counts = f"{len(self.loaded)} tensors loaded"
+        parts = [
+            f"{len(names)} {what} ({_some(names)})"
+            for what, names in (
+                ("missing", self.missing),
+                ("unexpected", self.unexpected),
+                ("of another shape", self.wrong_shape),
+            )
+            if names
+        ]
+        return ", ".join([counts, *parts])
+
+
+def _some(names: list[str], count: int = 3) -> str:
+    more = len(names) - count
+    return "; ".join(names[:count]) + (f"; and {more} more" if more > 0 else "")

@@ -1,0 +1,158 @@
+"""Weights to start from: torchvision's ImageNet ones, or a file.
+
+A file is only ever read with ``weights_only=True``: it cannot execute anything.
+"""
+
+from __future__ import annotations
+
+import pickle
+import pickletools
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+from torch import Tensor
+
+from vidrepro.errors import CheckpointError, ModelError
+from vidrepro.models.backbones import BACKBONES
+from vidrepro.models.classifier import VideoClassifier
+from vidrepro.models.loading import load, strip_wrappers
+from vidrepro.models.naming import file_names, is_file_head, is_head, is_inserted, layout_of, plain_file_names
+from vidrepro.models.report import LoadReport
+
+_NESTED = ("state_dict", "model", "model_state")  # where training checkpoints keep the network
+
+
+def load_imagenet(model: VideoClassifier, backbone: str, backbone_options: Mapping[str, Any]) -> LoadReport:
+    """Load torchvision's IMAGENET1K_V1 weights (the ones TSM and M2A started from) into the backbone.
+
+    The linear layer and the mechanisms keep their random start; the report lists them as missing.
+
+    Raises:
+        ModelError: if the backbone has no such weights, or not for these options.
+        CheckpointError: if they are not in torch's cache and cannot be downloaded, naming the file to place.
+    """
+    entry = BACKBONES[backbone]
+    if entry.imagenet is None:
+        raise ModelError(
+            f"there are no ImageNet weights for backbone '{backbone}'",
+            given="weights=imagenet",
+            allowed=[name for name, other in BACKBONES.items() if other.imagenet is not None],
+        )
+    changed = {name: value for name, value in backbone_options.items() if value != entry.options[name].default}
+    if changed:
+        raise ModelError(
+            f"ImageNet weights fit backbone '{backbone}' only as torchvision built it",
+            given=", ".join(f"{name}={value}" for name, value in changed.items()),
+            allowed=", ".join(f"{name}={entry.options[name].default}" for name in changed),
+            hint="leave these options out, or train from a random start (weights=None)",
+        )
+    url: str = entry.imagenet.url
+    name = Path(urlparse(url).path).name
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / name
+    try:
+        tensors = entry.imagenet.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        # URLError is an OSError; a download cut short or damaged is a RuntimeError (hash) or fails to unpickle.
+        raise CheckpointError(
+            f"ImageNet weights for '{backbone}' cannot be loaded or downloaded: {error}",
+            given=url,
+            allowed=f"the file {name}",
+            hint=f"place it at {cached}, or give it as a file: --weights FILE",
+        ) from error
+    return _load_named(model, strip_wrappers(tensors), where=cached)
+
+
+def load_file(model: VideoClassifier, path: Path) -> LoadReport:
+    """Load a file's weights into the network.
+
+    The file holds this very network, or its backbone alone: by our names, torchvision's, or those of the released M2A
+    and TSM code. A training checkpoint's ``state_dict`` or ``model`` entry is found. The linear layer may be missing or
+    of another number of classes, and, if the file holds a backbone alone, the mechanisms are missing: they keep their
+    random start, and the report says so.
+
+    Raises:
+        CheckpointError: for a file that is missing, damaged, would execute code, or belongs to another network.
+    """
+    content = read_checkpoint(path)
+    for entry in _NESTED:
+        if isinstance(content, Mapping) and isinstance(content.get(entry), Mapping):
+            content = content[entry]
+            break
+    if not isinstance(content, Mapping) or not content:
+        raise CheckpointError(
+            "the file holds no state dict", given=type(content).__name__, allowed="tensors by name", where=path
+        )
+    return _load_named(model, strip_wrappers(content), where=path)
+
+
+def read_checkpoint(path: Path) -> Any:
+    """A file's content, tensors on the CPU; read without executing anything in it.
+
+    Raises:
+        CheckpointError: if the file is missing, is no checkpoint, or holds an object that would execute code.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"there is no weight file '{path}'", given=path, hint="check the path")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the pickle protocol; what cannot be read is refused below
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        refused = named[1] if named else _first_import(path)
+        if refused:
+            raise CheckpointError(
+                f"the file holds '{refused}', which would execute code when read; nothing was executed",
+                allowed="tensors, numbers and texts in plain lists and dicts",
+                hint="save only the state dict: torch.save(model.state_dict(), FILE)",
+                where=path,
+            ) from error
+        raise CheckpointError("the file is not a readable checkpoint", where=path) from error
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise CheckpointError(
+            f"the file is not a readable checkpoint: {reason}", given=f"{path.stat().st_size} bytes", where=path
+        ) from error
+
+
+def _first_import(path: Path) -> str | None:
+    """The first object a plain pickle would import, found by reading its opcodes; None if it is no pickle."""
+    texts: list[str] = []
+    try:
+        with path.open("rb") as file:
+            for opcode, argument, _ in pickletools.genops(file):
+                if opcode.name == "GLOBAL":
+                    return str(argument).replace(" ", ".")
+                if opcode.name == "STACK_GLOBAL":  # module and name are the last two texts before it
+                    return ".".join(texts[-2:])
+                if isinstance(argument, str):
+                    texts.append(argument)
+    except ValueError:
+        pass
+    return None
+
+
+def _load_named(model: VideoClassifier, tensors: Mapping[str, Tensor], where: Path) -> LoadReport:
+    layout = layout_of(tensors)
+    names = plain_file_names(model, layout)
+    if model.insertions:
+        try:
+            own_names = file_names(model, layout)
+        except ModelError:  # this layout cannot name the inserted parts, so the file can only be a plain backbone
+            own_names = names
+        if any(name in tensors for name in set(own_names.values()) - set(names.values())):
+            names = own_names
+    plain = not any(is_inserted(model, key) for key in names)
+
+    def accept(report: LoadReport) -> bool:
+        missing = [key for key in report.missing if not is_head(key) and not (plain and is_inserted(model, key))]
+        wrong_shape = [key for key in report.wrong_shape if not is_head(key)]
+        unexpected = [name for name in report.unexpected if not (plain and is_file_head(name))]
+        return bool(report.loaded) and not (missing or wrong_shape or unexpected)
+
+    return load(model, tensors, names, accept=accept, refusal="the weights belong to another network", where=where)

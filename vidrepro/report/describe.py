@@ -1,0 +1,184 @@
+"""What `vidrepro show` and `vidrepro runs` say about papers, experiments, prepared datasets and runs, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from vidrepro.config import RunConfig
+from vidrepro.experiments import Paper, Row, Table, default_preset, load_preset, preset_names, resolve_row
+from vidrepro.experiments.schema import PrintedTable
+from vidrepro.report.runs import Run
+
+if TYPE_CHECKING:
+    from vidrepro.data.manifest import Manifest
+
+
+def describe_paper(paper: Paper) -> dict[str, Any]:
+    """Tables, rows and their settings, the presets they can be run with, and where text and code differ."""
+    return {
+        "paper": paper.name,
+        "title": paper.title,
+        "authors": paper.authors,
+        "code": paper.code,
+        "dataset": paper.dataset,
+        "dataset_title": paper.dataset_title,
+        "tables": [_describe_table(table) for table in paper.tables],
+        "figures": [_printed(figure) for figure in paper.figures],
+        "claims": [claim.model_dump() for claim in paper.claims],
+        "presets": [_describe_preset(name, paper) for name in preset_names()],
+        "differences": describe_differences(paper),
+    }
+
+
+def describe_differences(paper: Paper) -> list[dict[str, Any]]:
+    """Where the paper's text and its released code disagree."""
+    return [difference.model_dump() for difference in paper.differences]
+
+
+def describe_row(row: Row, config: RunConfig | None) -> dict[str, Any]:
+    """An experiment: what is printed for it, and, if it can be run, the settings it resolves to."""
+    return {
+        "experiment": row.id,
+        "label": row.label,
+        "paper": row.paper,
+        "table": row.table,
+        "printed": dict(row.printed),
+        "state": state_of(row),
+        "config_fingerprint": config.fingerprint if config else None,
+        "config": config.model_dump(mode="json") if config else None,
+    }
+
+
+def describe_dataset(manifest: Manifest) -> dict[str, Any]:
+    """A prepared dataset: its clips, classes, sizes and fingerprint."""
+    rows = manifest.table
+    info = manifest.info
+    ok = rows[rows["status"] == "ok"]
+    by_class = ok.groupby(["label", "split"]).size()
+    sizes = sorted({f"{width}x{height}" for width, height in zip(ok["width"], ok["height"], strict=True)})
+    return {
+        "dataset": manifest.name,
+        "folder": str(manifest.folder),
+        "root": str(manifest.root),
+        "fingerprint": manifest.fingerprint,
+        "version": info.get("version"),
+        "preset": info.get("preset"),
+        "seed": info.get("seed"),
+        "encoding": info.get("encoding"),
+        "counts": manifest.counts(),
+        "frames": _range(ok["frames"].tolist()),
+        "fps": _range(ok["fps"].tolist()),
+        "sizes": sizes if len(sizes) <= 8 else [sizes[0], "…", sizes[-1]],
+        "bytes": int(ok["bytes"].sum()),
+        "folds": manifest.folds(),
+        "tasks": manifest.tasks(),
+        "order_blind_ceiling": info.get("order_blind_ceiling"),
+        "reversal_pairs": info.get("reversal_pairs", []),
+        "classes": [
+            {
+                "label": label,
+                "name": name,
+                **{split: int(by_class.get((label, split), 0)) for split in manifest.counts()},
+            }
+            for label, name in enumerate(manifest.classes)
+        ],
+    }
+
+
+def describe_run(run: Run) -> dict[str, Any]:
+    """A finished run on one line of a list."""
+    model: Mapping[str, Any] = run.config.get("model", {})
+    asked = run.paper_setting
+    return {
+        "run": run.id,
+        "state": "finished",
+        "paper": asked.paper if asked else None,
+        "preset": asked.preset if asked else None,
+        "dataset": run.dataset.name,
+        "dataset_fingerprint": run.dataset.fingerprint,
+        "backbone": run.backbone.name,
+        "mechanism": network_text(
+            {key: value for key, value in model.items() if key in ("mechanism", "temporal_shift")}
+        ),
+        "protocol": run.protocol,
+        "seed": run.seed,
+        "clips": run.best.clips,
+        "top1": run.best.top1,
+        "top5": run.best.top5,
+        "pair": run.best.pair,
+        "best_epoch": run.best.epoch,
+        "last_top1": run.last.top1,
+        "seconds": run.seconds,
+        "commit": run.environment.commit,
+        "dirty": run.environment.dirty,
+        "torch": run.environment.torch,
+        "device": run.environment.device,
+    }
+
+
+def state_of(row: Row) -> str:
+    """``can be run``, or why not."""
+    return row.not_built or "can be run"
+
+
+def network_text(model: Mapping[str, Any]) -> str:
+    """Model settings in a few words: ``m2a + temporal shift, variant=official``."""
+    text = str(model.get("mechanism", "none")) + (" + temporal shift" if model.get("temporal_shift") else "")
+    rest = [f"{key}={value}" for key, value in model.items() if key not in ("mechanism", "temporal_shift", "backbone")]
+    return ", ".join([text, *rest])
+
+
+def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted key, as ``--set`` takes them."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flat_settings(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _describe_table(table: Table) -> dict[str, Any]:
+    rows = [
+        {"experiment": row.id, "label": row.label, "state": state_of(row), "model": row.model} for row in table.rows
+    ]
+    return {
+        "table": table.id,
+        "backbone": table.backbone,
+        "state": table.not_built or "can be run",
+        "baseline": table.baseline,
+        **_printed(table.printed),
+        "rows": [row | {"printed": dict(source.printed)} for row, source in zip(rows, table.rows, strict=True)],
+    }
+
+
+def _printed(table: PrintedTable) -> dict[str, Any]:
+    return {
+        "section": table.section,
+        "caption": table.caption,
+        "columns": [column.model_dump() for column in table.columns],
+        "rows": table.rows,
+        "doubts": [doubt.model_dump(exclude_none=True) for doubt in table.doubts],
+    }
+
+
+def _describe_preset(name: str, paper: Paper) -> dict[str, Any]:
+    preset = load_preset(name)
+    datasets = preset.for_datasets or [paper.dataset]
+    row = next((row for table in paper.tables for row in table.rows if row.runnable), None)
+    config = resolve_row(row, dataset=datasets[0], preset=name).model_dump(mode="json") if row else {}
+    model = {key: config.get("model", {}).get(key) for key in ("dropout", "weights")}
+    return {
+        "preset": name,
+        "about": preset.about,
+        "used_for": datasets if default_preset(datasets[0]) == name else [],
+        "replace_backbone": preset.replace_backbone,
+        "backbone_options": preset.backbone_options,
+        "settings": flat_settings({"model": model, "data": config.get("data", {}), "train": config.get("train", {})}),
+    }
+
+
+def _range(values: list[float]) -> dict[str, float] | None:
+    return {"least": min(values), "most": max(values)} if values else None

@@ -1,0 +1,120 @@
+"""The sentences below a table: what the numbers were measured on, with what, and how to fill what is empty."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vidrepro.experiments import Paper, Table, default_preset
+from vidrepro.report.records import Cost, trained_text
+from vidrepro.report.runs import DatasetFacts
+from vidrepro.report.sections import Section
+
+
+def section_facts(paper: Paper, table: Table, section: Section, records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What holds for the accuracies of one setting."""
+    measured = [record for record in records if record["runs"]]
+    facts = []
+    if section.dataset is not None and measured:
+        facts.append(_dataset_text(section.dataset))
+        if section.key.dataset != paper.dataset:
+            facts.append(
+                f"{section.key.dataset} is not the paper's dataset ({paper.dataset_title}): "
+                "its accuracies stand beside the printed ones, not against them."
+            )
+        facts += _ceiling_text(section.dataset)
+        facts += [_network_text(measured), _statistics_text(measured), _provenance_text(section, measured)]
+    missing = [record["experiment"].rsplit("/", 1)[1] for record in records if _can_be_run(record)]
+    if missing:
+        facts.append(f"Not run: {_command(paper, table, section, missing, everything=not measured)}")
+    return facts
+
+
+def cost_facts(costs: Sequence[Cost]) -> list[str]:
+    """What holds for the counted costs."""
+    uncounted = sorted({name for cost in costs for name in cost.get("uncounted") or ()})
+    facts = ["Counted in eval mode on the paper's own backbone and input, whatever was trained above."]
+    if uncounted:
+        facts.append(f"Operators fvcore does not count: {', '.join(uncounted)}.")
+    differing = [cost["label"] for cost in costs if cost.get("matches_printed") is False]
+    if differing:
+        facts.append(f"The printed convention does not give the printed digits for: {', '.join(differing)}.")
+    elif any(cost.get("matches_printed") for cost in costs):
+        facts.append("Rounded, the printed convention gives every printed digit.")
+    disagreements = sorted(
+        {text for cost in costs for text in (cost.get("cross_check") or {}).get("disagreements", ())}
+    )
+    return facts + [f"Counters disagree on {text}." for text in disagreements]
+
+
+def _can_be_run(record: Mapping[str, Any]) -> bool:
+    reason = record["empty_because"]
+    return reason is not None and (reason == "not run" or reason.endswith("not prepared"))
+
+
+def _dataset_text(dataset: DatasetFacts) -> str:
+    about = [f"preset {dataset.preset}"] if dataset.preset else []
+    about += [f"version {dataset.version}"] if dataset.version is not None else []
+    named = f"{dataset.name} ({', '.join(about)})" if about else dataset.name
+    counts = []
+    for split, count in dataset.counts.items():
+        bad = count.get("bad", 0)
+        counts.append(f"{split} {count.get('ok', 0):,} clips{f' and {bad:,} bad left out' if bad else ''}")
+    none_bad = "; no bad clips" if not any(count.get("bad") for count in dataset.counts.values()) else ""
+    size = f"{dataset.classes} classes: {', '.join(counts)}{none_bad}"
+    return f"Dataset {named}, fingerprint {dataset.fingerprint}, {size}."
+
+
+def _ceiling_text(dataset: DatasetFacts) -> list[str]:
+    share = dataset.order_blind_ceiling
+    if share is None:
+        return []
+    paired = 2 * (1 - share)
+    chance = 100 / dataset.classes
+    return [
+        f"Order-blind ceiling: {100 * share:.1f} % top-1 is the most a network that ignores frame order can expect. "
+        f"Pair: the right class or its time reversal. Chance: top-1 {chance:.1f} %, pair {(1 + paired) * chance:.1f} %."
+    ]
+
+
+def _network_text(measured: Sequence[Mapping[str, Any]]) -> str:
+    parameters = sorted({record["trained_params"] for record in measured})
+    sizes = sorted(
+        {f"{record['frames']} frames of {record['input_size']}x{record['input_size']}" for record in measured}
+    )
+    span = f"{parameters[0]:,}" + (f" to {parameters[-1]:,}" if parameters[1:] else "")
+    names = sorted({trained_text(record) for record in measured})
+    return f"Backbone really trained: {', '.join(names)}, {span} parameters, {', '.join(sizes)}."
+
+
+def _statistics_text(measured: Sequence[Mapping[str, Any]]) -> str:
+    several = [record for record in measured if record["top1_sd"] is not None]
+    single = "[ ]: Wilson 95 % interval over the clips of one run" if len(several) < len(measured) else ""
+    seeds = sorted({int(seed) for record in measured for seed in record["seeds"].split()})
+    spread = f"±: standard deviation over seeds {', '.join(map(str, seeds))}" if several else ""
+    clips = sorted({record["clips"] for record in measured})
+    split = f"Best epoch on {' or '.join(f'{count:,}' for count in clips)} validation clips"
+    return f"{split}, the last epoch beside it. {'; '.join(text for text in (single, spread) if text)}."
+
+
+def _provenance_text(section: Section, measured: Sequence[Mapping[str, Any]]) -> str:
+    key = section.key
+    commits = sorted({commit for record in measured for commit in record["commits"].split()})
+    torch = sorted({version for record in measured for version in record["torch"].split()})
+    asked = [f"preset {key.preset}"]
+    asked += [f"backbone {key.backbone} asked for"] if key.backbone else []
+    asked += [f"overrides {' '.join(key.overrides)}"] if key.overrides else []
+    return f"Made with {', '.join(asked)}; commit {', '.join(commits)}; torch {', '.join(torch)}."
+
+
+def _command(paper: Paper, table: Table, section: Section, rows: Sequence[str], *, everything: bool) -> str:
+    key = section.key
+    words = ["vidrepro", "ablate", paper.name, "--table", table.id]
+    words += [] if everything else ["--rows", ",".join(rows)]
+    words += ["--dataset", key.dataset]
+    words += ["--preset", key.preset] if key.preset != default_preset(key.dataset) else []
+    words += ["--backbone", key.backbone] if key.backbone else []
+    for override in key.overrides:
+        words += ["--set", override]
+    return shlex.join(words)

@@ -1,0 +1,152 @@
+"""One flat record per row and setting: every printed, counted and measured number, unrounded, with its provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vidrepro.experiments import Paper, Row, Table
+from vidrepro.report.runs import Run
+from vidrepro.report.sections import Section, SettingKey
+from vidrepro.report.statistics import accuracy, difference
+
+METRICS = ("top1", "top5", "pair")
+Cost = Mapping[str, Any]
+
+
+def section_records(
+    paper: Paper, table: Table, section: Section, costs: Mapping[str, Cost], *, prepared: bool
+) -> list[dict[str, Any]]:
+    """The table's rows under one setting.
+
+    Args:
+        paper: the paper.
+        table: its table.
+        section: the setting and its runs.
+        costs: experiment id -> what `vidrepro.cost.measure_paper` says about it.
+        prepared: whether the setting's dataset is prepared here; decides why a cell is empty.
+    """
+    baseline = section.runs.get(table.baseline or "", ())
+    return [
+        {
+            "paper": paper.name,
+            "table": table.id,
+            "experiment": row.id,
+            "label": row.label,
+            **printed_numbers(row),
+            **_cost_numbers(costs.get(row.id)),
+            **_setting_facts(section.key),
+            **_measured(section.runs.get(row.id, ()), baseline, is_baseline=row.id == table.baseline),
+            "empty_because": empty_reason(row, section, prepared=prepared),
+        }
+        for row in table.rows
+    ]
+
+
+def printed_numbers(row: Row) -> dict[str, Any]:
+    """The printed cells, each name beginning with ``printed_``."""
+    return {name if name.startswith("printed_") else f"printed_{name}": value for name, value in row.printed.items()}
+
+
+def empty_reason(row: Row, section: Section, *, prepared: bool) -> str | None:
+    """Why a row has no measured accuracy, or None if it has one."""
+    if row.id in section.runs:
+        return None
+    if row.not_built is not None:
+        return row.not_built
+    return "not run" if prepared else f"{section.key.dataset} not prepared"
+
+
+def _cost_numbers(cost: Cost | None) -> dict[str, Any]:
+    names = ("gmacs_fvcore", "gmacs_conv_linear", "gmacs_printed_convention", "rule", "params")
+    return {name: cost.get(name) if cost else None for name in names}
+
+
+def _setting_facts(key: SettingKey) -> dict[str, Any]:
+    return {
+        "dataset": key.dataset,
+        "dataset_fingerprint": key.fingerprint,
+        "preset": key.preset,
+        "asked_backbone": key.backbone,
+        "overrides": " ".join(key.overrides) or None,
+    }
+
+
+def _measured(runs: Sequence[Run], baseline: Sequence[Run], *, is_baseline: bool) -> dict[str, Any]:
+    record: dict[str, Any] = dict.fromkeys(MEASURED_NAMES)
+    if not runs:
+        return record
+    first = runs[0]
+    record |= {
+        "trained_backbone": first.backbone.name,
+        "trained_backbone_options": " ".join(f"{k}={v}" for k, v in sorted(first.backbone.options.items())) or None,
+        "trained_params": first.backbone.parameters,
+        "input_size": first.backbone.input_size,
+        "frames": first.backbone.frames,
+        "protocol": first.protocol,
+        "clips": first.best.clips,
+        "bad_clips": sum(count.get("bad", 0) for count in first.dataset.counts.values()),
+        "order_blind_ceiling": first.dataset.order_blind_ceiling,
+        "seeds": " ".join(str(run.seed) for run in runs),
+        "runs": " ".join(run.id for run in runs),
+        "commits": " ".join(sorted({commit_text(run) for run in runs})),
+        "torch": " ".join(sorted({run.environment.torch or "unknown" for run in runs})),
+        "best_epochs": " ".join(str(run.best.epoch) for run in runs),
+        "last_top1": sum(run.last.top1 for run in runs) / len(runs),
+        "seconds": sum(run.seconds for run in runs) / len(runs),
+    }
+    for metric in METRICS:
+        record |= _accuracy_numbers(metric, runs)
+    if baseline and not is_baseline:
+        gain = difference({run.seed: run.best.top1 for run in runs}, {run.seed: run.best.top1 for run in baseline})
+        record |= {"delta_top1": gain.mean, "delta_top1_sd": gain.sd}
+    return record
+
+
+def _accuracy_numbers(metric: str, runs: Sequence[Run]) -> dict[str, Any]:
+    correct = [run.best.correct(metric) for run in runs]
+    known = [count for count in correct if count is not None]
+    if len(known) != len(runs):
+        return {}
+    result = accuracy(known, [run.best.clips for run in runs])
+    return {
+        metric: result.mean,
+        f"{metric}_low": result.low,
+        f"{metric}_high": result.high,
+        f"{metric}_sd": result.sd,
+    }
+
+
+def commit_text(run: Run) -> str:
+    """The commit a run was made at, marked if the checkout was modified."""
+    commit = run.environment.commit
+    return f"{commit}+modified" if commit and run.environment.dirty else commit or "unknown"
+
+
+def trained_text(record: Mapping[str, Any]) -> str:
+    """The backbone as really trained, with its options: ``micro (width=16)``."""
+    options = record["trained_backbone_options"]
+    return f"{record['trained_backbone']}{f' ({options})' if options else ''}"
+
+
+MEASURED_NAMES = (
+    *(f"{metric}{suffix}" for metric in METRICS for suffix in ("", "_low", "_high", "_sd")),
+    "delta_top1",
+    "delta_top1_sd",
+    "last_top1",
+    "best_epochs",
+    "seeds",
+    "clips",
+    "bad_clips",
+    "order_blind_ceiling",
+    "protocol",
+    "trained_backbone",
+    "trained_backbone_options",
+    "trained_params",
+    "input_size",
+    "frames",
+    "commits",
+    "torch",
+    "seconds",
+    "runs",
+)

@@ -1,0 +1,143 @@
+"""Which runs belong to which row: one section of a table per setting that has runs for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from vidrepro.errors import ResultsError, VidreproError
+from vidrepro.experiments import Paper, Row, Table, resolve_row
+from vidrepro.report.runs import DatasetFacts, Run
+
+
+@dataclass(frozen=True, order=True)
+class SettingKey:
+    """What makes accuracies of a table comparable with one another."""
+
+    dataset: str
+    fingerprint: str | None  # of the prepared dataset; None where nothing has been run
+    preset: str
+    backbone: str | None  # asked for in place of the table's
+    overrides: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table measured under one setting.
+
+    Attributes:
+        key: the setting.
+        runs: experiment id -> its runs in the order of their seeds; rows without runs are absent. The baseline's runs
+            are here even if the table does not print that row.
+    """
+
+    key: SettingKey
+    runs: dict[str, tuple[Run, ...]]
+
+    @property
+    def dataset(self) -> DatasetFacts | None:
+        """The prepared dataset, as the runs recorded it."""
+        return next((runs[0].dataset for runs in self.runs.values()), None)
+
+
+def collect_sections(
+    paper: Paper,
+    table: Table,
+    runs: Sequence[Run],
+    *,
+    dataset: str | None = None,
+    preset: str | None = None,
+) -> list[Section]:
+    """The settings under which rows of the table have been run, the paper's own dataset first.
+
+    A row's runs are those with the config it resolves to under the setting, on the same prepared dataset: runs are
+    shared by all rows that resolve alike, and a run made under settings that have since changed belongs to none.
+
+    Args:
+        paper: the paper.
+        table: one of its tables.
+        runs: finished runs of any paper.
+        dataset: keep sections on this dataset only.
+        preset: keep sections of this preset only.
+
+    Raises:
+        ResultsError: if two runs have the same config, dataset and seed.
+    """
+    by_identity = _by_identity(runs)
+    sections: dict[tuple[object, ...], Section] = {}
+    for key in sorted({_key(run) for run in runs if _is_of(run, paper)}, key=lambda key: _order(key, paper)):
+        if dataset not in (None, key.dataset) or preset not in (None, key.preset):
+            continue
+        configs = {row.id: _fingerprint(row, key) for row in _rows_with_baseline(paper, table)}
+        identities = {row: (config, key.fingerprint) for row, config in configs.items()}
+        found = {row: by_identity[identity] for row, identity in identities.items() if identity in by_identity}
+        if any(row.id in found and not _belongs_elsewhere(row, key, table, paper) for row in table.rows):
+            sections.setdefault((key.fingerprint, *configs.values()), Section(key, found))
+    return list(sections.values())
+
+
+def shown_runs(sections: Iterable[Section]) -> set[str]:
+    """Ids of the runs that stand in any of the sections."""
+    return {run.id for section in sections for runs in section.runs.values() for run in runs}
+
+
+def _by_identity(runs: Sequence[Run]) -> dict[tuple[str | None, str | None], tuple[Run, ...]]:
+    grouped: dict[tuple[str | None, str | None], dict[int, Run]] = {}
+    for run in runs:
+        seeds = grouped.setdefault((run.config_fingerprint, run.dataset.fingerprint), {})
+        if run.seed in seeds:
+            raise ResultsError(
+                "two runs have the same config, dataset and seed",
+                given=f"{seeds[run.seed].id} and {run.id}",
+                hint="delete one of them",
+            )
+        seeds[run.seed] = run
+    return {identity: tuple(seeds[seed] for seed in sorted(seeds)) for identity, seeds in grouped.items()}
+
+
+def _is_of(run: Run, paper: Paper) -> bool:
+    return run.paper_setting is not None and run.paper_setting.paper == paper.name
+
+
+def _key(run: Run) -> SettingKey:
+    asked = run.paper_setting
+    assert asked is not None
+    return SettingKey(run.dataset.name, run.dataset.fingerprint, asked.preset, asked.backbone, asked.overrides)
+
+
+def _order(key: SettingKey, paper: Paper) -> tuple[object, ...]:
+    own_settings = (key.backbone is not None, len(key.overrides))  # of settings that amount to the same, the plainest
+    return (
+        key.dataset != paper.dataset,
+        key.dataset,
+        key.fingerprint,
+        *own_settings,
+        key.preset,
+        key.backbone or "",
+        key.overrides,
+    )
+
+
+def _belongs_elsewhere(row: Row, key: SettingKey, table: Table, paper: Paper) -> bool:
+    """Whether the backbone asked for (``--backbone mobilenetv2``) has a printed table of its own with this network."""
+    if key.backbone in (None, table.backbone):
+        return False
+    network = row.model | {"backbone": key.backbone}
+    return any(other.model == network for table in paper.tables for other in table.rows)
+
+
+def _rows_with_baseline(paper: Paper, table: Table) -> list[Row]:
+    rows = list(table.rows)
+    if table.baseline is not None and table.baseline not in {row.id for row in rows}:
+        rows.append(paper.row(table.baseline))
+    return [row for row in rows if row.runnable]
+
+
+def _fingerprint(row: Row, key: SettingKey) -> str | None:
+    try:
+        config = resolve_row(
+            row, dataset=key.dataset, preset=key.preset, backbone=key.backbone, overrides=key.overrides
+        )
+    except VidreproError:
+        return None  # a preset or a key that is no more; the runs are counted as not shown
+    return config.fingerprint

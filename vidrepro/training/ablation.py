@@ -1,0 +1,139 @@
+"""Several runs: which are still to do, and doing them side by side, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vidrepro.config import RunConfig
+from vidrepro.errors import TrainingError
+from vidrepro.training.execute import is_finished
+from vidrepro.training.progress import Progress
+from vidrepro.training.run import PROGRESS_FILE, make_run_folder, run_id, runs_folder
+
+POLL_SECONDS = 0.5
+STOP_SECONDS = 120.0  # a child finishes its step and writes its checkpoint in this time
+LOG_FILE = "train.log"
+
+
+@dataclass
+class Job:
+    """One run of an ablation, shared by every row that resolves to the same config."""
+
+    config: RunConfig
+    seed: int
+    experiments: list[str]
+    name: str
+    finished: bool = False
+    arguments: list[str] = field(default_factory=list)  # of `vidrepro train`
+    process: subprocess.Popen[bytes] | None = None
+    progress: Progress | None = None
+    started: float | None = None
+
+
+def plan(
+    rows: Sequence[tuple[str, RunConfig]], seeds: Sequence[int], dataset_fingerprint: str, results: Path
+) -> list[Job]:
+    """The runs behind a choice of rows and seeds, in the rows' order, each once.
+
+    Args:
+        rows: (experiment id, resolved config).
+        seeds: one run per row and seed.
+        dataset_fingerprint: of the prepared dataset.
+        results: where finished runs are looked up.
+    """
+    jobs: dict[str, Job] = {}
+    for seed in seeds:
+        for experiment, config in rows:
+            name = run_id(config, dataset_fingerprint, seed)
+            if name in jobs:
+                jobs[name].experiments.append(experiment)
+            else:
+                jobs[name] = Job(config, seed, [experiment], name, is_finished(runs_folder(results) / name))
+    return list(jobs.values())
+
+
+def execute(
+    jobs: Sequence[Job], results: Path, *, parallel: int, on_change: Callable[[Sequence[Job]], None] | None = None
+) -> None:
+    """Carry out the jobs that are not finished, at most `parallel` at once.
+
+    Args:
+        jobs: with `arguments` filled in.
+        results: the results folder given to each of them.
+        parallel: processes at once.
+        on_change: called with all jobs about twice a second.
+
+    Raises:
+        TrainingError: if a run fails; the others that have begun are finished first.
+        KeyboardInterrupt: passed on after every child has written its checkpoint.
+    """
+    waiting = [job for job in jobs if not job.finished]
+    running: list[Job] = []
+    failed: Job | None = None
+    try:
+        while running or (waiting and failed is None):
+            while waiting and failed is None and len(running) < parallel:
+                running.append(_start(waiting.pop(0), results))
+            time.sleep(POLL_SECONDS)
+            for job in list(running):
+                assert job.process is not None
+                job.progress = _read_progress(results, job) or job.progress
+                if job.process.poll() is not None:
+                    running.remove(job)
+                    job.finished = job.process.returncode == 0
+                    failed = failed if job.finished else job
+            if on_change:
+                on_change(jobs)
+    except BaseException:
+        _stop(running)
+        raise
+    if failed is not None:
+        log = runs_folder(results) / failed.name / LOG_FILE
+        raise TrainingError(
+            f"the run {failed.name} failed",
+            given="\n" + "\n".join(log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-12:]),
+            hint="mend the cause and give the same command again: finished runs are kept",
+            where=log,
+        )
+
+
+def _start(job: Job, results: Path) -> Job:
+    folder = make_run_folder(results, job.name)
+    progress = folder / PROGRESS_FILE
+    progress.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "vidrepro", "train", *job.arguments, "--progress-file", str(progress)]
+    with (folder / LOG_FILE).open("ab") as log:
+        # A session of its own: Ctrl-C reaches the parent alone, which passes it on once.
+        job.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    job.started = time.monotonic()
+    return job
+
+
+def _read_progress(results: Path, job: Job) -> Progress | None:
+    try:
+        text = (runs_folder(results) / job.name / PROGRESS_FILE).read_text(encoding="utf-8")
+        return Progress(**json.loads(text))
+    except (OSError, ValueError, TypeError):
+        return None  # not begun yet
+
+
+def _stop(running: Sequence[Job]) -> None:
+    processes = [job.process for job in running if job.process is not None]
+    for process in processes:
+        process.send_signal(signal.SIGINT)
+    deadline = time.monotonic() + STOP_SECONDS
+    for process in processes:
+        try:
+            process.wait(timeout=max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,366 @@
+"""One run, from a resolved config and a prepared dataset to run.json: trains, evaluates, resumes bit for bit on CPU."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from vidrepro.config import RunConfig
+from vidrepro.data.augment import normalise
+from vidrepro.data.cache import FrameCache
+from vidrepro.data.loading import ClipDataset, make_loader
+from vidrepro.data.manifest import Manifest
+from vidrepro.errors import CheckpointError, ConfigError, TrainingError
+from vidrepro.evaluation.evaluate import evaluate
+from vidrepro.evaluation.metrics import accuracies
+from vidrepro.evaluation.scores import Scores, save_scores, scores_path
+from vidrepro.models import build_model
+from vidrepro.training import checkpoint, optimisation
+from vidrepro.training.progress import Progress, Reporter, StopSignal
+from vidrepro.training.run import BEST_CHECKPOINT, LAST_CHECKPOINT
+
+SAVE_EVERY_SECONDS = 60.0  # a killed run loses at most this much
+FINITE_CHECK_INTERVAL = {"cpu": 1}  # steps; elsewhere reading the loss waits for the device, so it is read less often
+FINITE_CHECK_DEFAULT = 10
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training stopped on request, at a step boundary, with its checkpoint written."""
+
+
+@dataclass
+class State:
+    """Where a run is, and what it has measured; saved in every checkpoint."""
+
+    epoch: int = 0  # epochs completed and evaluated
+    batch: int = 0  # batches done in the current epoch
+    loss_sum: float = 0.0
+    correct: int = 0
+    clips: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, Any] | None = None
+    last: dict[str, Any] | None = None
+
+
+class Trainer:
+    """Trains one run.
+
+    Args:
+        config: the resolved settings.
+        manifest: the prepared dataset; its splits ``train`` and ``val`` are used.
+        seed: of the initial weights, the order of clips and every augmentation.
+        folder: of the run; checkpoints and scores go there.
+        device: where to train.
+        workers: loader processes; results do not depend on them.
+        cache: decoded frames shared by all runs, or None to decode clips each time.
+        reporter: told about progress at every step.
+        stop: asked after every step; training then saves and raises `Interrupted`.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        manifest: Manifest,
+        seed: int,
+        folder: Path,
+        *,
+        device: torch.device,
+        workers: int = 0,
+        cache: FrameCache | None = None,
+        reporter: Reporter | None = None,
+        stop: StopSignal | None = None,
+    ) -> None:
+        self.config, self.manifest, self.seed, self.folder = config, manifest, seed, folder
+        self.device, self.workers, self.reporter, self.stop = device, workers, reporter, stop
+        self.train_set = ClipDataset(manifest, "train", config.data, seed=seed, training=True, cache=cache)
+        self.val_set = ClipDataset(manifest, "val", config.data, seed=seed, training=False, cache=cache)
+        self.loader = make_loader(
+            self.train_set,
+            config.train.batch_size,
+            workers=workers,
+            shuffle=True,
+            drop_last=True,
+            seed=seed,
+            pin_memory=device.type == "cuda",
+        )
+        self.batches = len(self.loader)
+        if self.batches < config.train.accumulation:
+            raise ConfigError(
+                "the training split is smaller than one optimiser step",
+                given=f"{len(self.train_set)} clips for {config.train.effective_batch} a step",
+                hint="lower train.batch_size or train.accumulation with --set",
+            )
+        torch.manual_seed(seed)
+        self.model = build_network(config, len(manifest.classes)).to(device)
+        if config.train.channels_last:
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._train_mode()
+        self.optimizer = optimisation.build_optimizer(self.model, config.train)
+        self.loss_function = nn.CrossEntropyLoss()
+        self.state = State()
+        self._counted_until = time.monotonic()
+
+    def restore(self) -> bool:
+        """Go on where ``last.pt`` stopped; False when there is none.
+
+        Raises:
+            CheckpointError: if it belongs to another config, dataset, seed or architecture.
+        """
+        path = self.folder / LAST_CHECKPOINT
+        if not path.exists():
+            return False
+        content = checkpoint.load_checkpoint(path)
+        for key, own in self._identity().items():
+            if content.get(key) != own:
+                raise CheckpointError(
+                    f"the checkpoint was made with another {key}",
+                    given=content.get(key),
+                    allowed=str(own),
+                    hint="start afresh with --restart, or choose another --results folder",
+                    where=path,
+                )
+        checkpoint.load_network(self.model, content["model"], path)
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.state = State(**content["state"])
+        checkpoint.set_random_state(content["random"])
+        return True
+
+    def run(self) -> State:
+        """Train to the last epoch.
+
+        Returns:
+            The final state, with history, best and last measurements.
+
+        Raises:
+            Interrupted: when asked to stop; the checkpoint is written.
+            TrainingError: if the loss is no longer finite.
+        """
+        self._counted_until = time.monotonic()
+        while self.state.epoch < self.config.train.epochs:
+            self._train_epoch()
+            self._finish_epoch()
+            self._save_last()
+            if self.stop and self.state.epoch < self.config.train.epochs:
+                raise Interrupted
+        return self.state
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "config": self.config.fingerprint,
+            "dataset": self.manifest.fingerprint,
+            "seed": self.seed,
+        }
+
+    def _train_mode(self) -> None:
+        self.model.train()
+        if self.config.train.frozen_batch_norm == "all-but-first":
+            optimisation.freeze_batch_norm(self.model)
+
+    def _train_epoch(self) -> None:
+        recipe, state = self.config.train, self.state
+        self.loader.set_epoch(state.epoch, state.batch)
+        clock = _Clock()
+        pending = torch.zeros((), device=self.device)  # losses not read from the device yet
+        pending_correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        check_every = FINITE_CHECK_INTERVAL.get(self.device.type, FINITE_CHECK_DEFAULT)
+        for batch in clock.waiting(self.loader):
+            loss, correct = self._forward_backward(batch)
+            pending += loss
+            pending_correct += correct
+            state.batch += 1
+            state.clips += len(batch["label"])
+            at_step = state.batch % recipe.accumulation == 0
+            if at_step:
+                self._step()
+            stopping, due = bool(self.stop), clock.since_save() > SAVE_EVERY_SECONDS
+            if state.batch % check_every == 0 or state.batch == self.batches or stopping or due:
+                self._read_losses(pending, pending_correct)
+                self._report(clock, "train")
+            # Gradients of a half-finished accumulation are not saved, so only a step's end can be continued from.
+            if at_step and (stopping or due):
+                clock.saved()
+                self._save_last()
+                if stopping:
+                    raise Interrupted
+        self.optimizer.zero_grad(set_to_none=True)  # leftovers of the accumulation (M2A's main.py drops them too)
+
+    def _forward_backward(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        recipe = self.config.train
+        clips = batch["clip"].to(self.device, non_blocking=True)
+        labels = batch["label"].to(self.device, non_blocking=True)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+            logits = self.model(normalise(clips))
+            loss = self.loss_function(logits.float(), labels)
+        (loss / recipe.accumulation).backward()
+        return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+
+    def _step(self) -> None:
+        recipe, state = self.config.train, self.state
+        rate = optimisation.learning_rate(recipe, state.epoch + (state.batch - 1) / self.batches)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        if recipe.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), recipe.gradient_clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _read_losses(self, pending: torch.Tensor, pending_correct: torch.Tensor) -> None:
+        state = self.state
+        value = float(pending)
+        if not np.isfinite(value):
+            raise TrainingError(
+                f"the loss is no longer finite in epoch {state.epoch + 1}, batch {state.batch}",
+                given=value,
+                hint="lower train.learning_rate or train.gradient_clip with --set; the last checkpoint is kept",
+                where=self.folder,
+            )
+        state.loss_sum += value
+        state.correct += int(pending_correct)
+        pending.zero_()
+        pending_correct.zero_()
+
+    def _finish_epoch(self) -> None:
+        recipe, state = self.config.train, self.state
+        record: dict[str, Any] = {
+            "epoch": state.epoch + 1,
+            "loss": state.loss_sum / max(state.batch, 1),
+            "train_top1": 100.0 * state.correct / max(state.clips, 1),
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+        }
+        final = state.epoch + 1 == recipe.epochs
+        if final or (state.epoch + 1) % recipe.evaluate_every == 0:
+            measured, scores = self._evaluate(state.epoch + 1)
+            record |= {"val_top1": measured["top1"], "val_pair": measured["pair"]}
+            state.last = measured
+            if state.best is None or measured["top1"] > state.best["top1"]:
+                state.best = measured
+                save_scores(scores_path(self.folder, "val", scores.protocol, "best"), scores)
+                checkpoint.save_checkpoint(
+                    self.folder / BEST_CHECKPOINT,
+                    {**self._identity(), "epoch": state.epoch + 1, "model": self.model.state_dict()},
+                )
+            if final:
+                save_scores(scores_path(self.folder, "val", scores.protocol, "last"), scores)
+        state.history.append(record)
+        state.epoch, state.batch = state.epoch + 1, 0
+        state.loss_sum, state.correct, state.clips = 0.0, 0, 0
+
+    def _evaluate(self, epoch: int) -> tuple[dict[str, Any], Scores]:
+        logits = evaluate(
+            self.model,
+            self.val_set,
+            device=self.device,
+            batch_size=2 * self.config.train.batch_size,
+            workers=self.workers,
+            precision=self.config.train.precision,
+        )
+        self._train_mode()
+        labels = self.val_set.labels
+        scores = Scores(
+            np.asarray(self.val_set.ids),
+            labels,
+            logits,
+            self.manifest.fingerprint,
+            str(self.config.data.protocol),
+        )
+        pairs = self.manifest.info.get("reversal_pairs", [])
+        return {"epoch": epoch, "split": "val", **accuracies(labels, logits, pairs)}, scores
+
+    def _report(self, clock: _Clock, phase: str) -> None:
+        if self.reporter is None:
+            return
+        recipe, state = self.config.train, self.state
+        speed = clock.clips_per_second(recipe.batch_size)
+        left = (recipe.epochs - state.epoch) * self.batches - state.batch
+        self.reporter.update(
+            Progress(
+                epoch=state.epoch + 1,
+                epochs=recipe.epochs,
+                batch=state.batch,
+                batches=self.batches,
+                loss=state.loss_sum / max(state.batch, 1),
+                accuracy=state.best["top1"] if state.best else None,
+                clips_per_second=speed,
+                data_share=clock.data_share,
+                remaining_seconds=left * recipe.batch_size / speed if speed else 0.0,
+                phase=phase,
+            )
+        )
+
+    def _save_last(self) -> None:
+        now = time.monotonic()
+        self.state.seconds += now - self._counted_until
+        self._counted_until = now
+        checkpoint.save_checkpoint(
+            self.folder / LAST_CHECKPOINT,
+            {
+                **self._identity(),
+                "state": asdict(self.state),
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "random": checkpoint.random_state(),
+            },
+        )
+
+
+def build_network(config: RunConfig, classes: int, *, pretrained: bool = True) -> nn.Module:
+    """The network a config describes, for a dataset of that many classes; its start weights only if `pretrained`."""
+    model = config.model
+    return build_model(
+        model.backbone,
+        model.mechanism,
+        frames=config.data.frames,
+        classes=classes,
+        temporal_shift=model.temporal_shift,
+        variant=model.variant,
+        weights=model.weights if pretrained else None,
+        dropout=model.dropout,
+        options=dict(model.options),
+        backbone_options=dict(model.backbone_options),
+    )
+
+
+class _Clock:
+    """Where an epoch's time goes: waiting for data, or computing."""
+
+    def __init__(self) -> None:
+        self._start = self._saved = time.monotonic()
+        self._waited = 0.0
+        self._batches = 0
+
+    def waiting(self, batches: Any) -> Iterator[dict[str, torch.Tensor]]:
+        """Pass batches through, timing how long each took to arrive."""
+        iterator = iter(batches)
+        while True:
+            asked = time.monotonic()
+            batch = next(iterator, None)
+            self._waited += time.monotonic() - asked
+            if batch is None:
+                return
+            self._batches += 1
+            yield batch
+
+    def since_save(self) -> float:
+        """Seconds since the epoch began or the last checkpoint in it."""
+        return time.monotonic() - self._saved
+
+    def saved(self) -> None:
+        """A checkpoint has just been written."""
+        self._saved = time.monotonic()
+
+    def clips_per_second(self, batch_size: int) -> float:
+        """Over the epoch so far."""
+        return self._batches * batch_size / max(time.monotonic() - self._start, 1e-9)
+
+    @property
+    def data_share(self) -> float:
+        """Share of the epoch so far spent waiting for data."""
+        return self._waited / max(time.monotonic() - self._start, 1e-9)

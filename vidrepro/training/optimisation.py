@@ -1,0 +1,67 @@
+"""SGD and its schedules, as the released recipes define them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from vidrepro.config import TrainConfig
+
+ONE_CYCLE_START = 1 / 25  # of the peak rate, as in Smith & Topin's one-cycle policy
+ONE_CYCLE_END = 1e-4
+
+
+def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.SGD:
+    """Plain SGD over every trainable parameter, no multipliers: M2A's main.py (the multiplier lines there are off)."""
+    return torch.optim.SGD(
+        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        lr=config.effective_learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        nesterov=config.nesterov,
+    )
+
+
+def learning_rate(config: TrainConfig, position: float) -> float:
+    """The learning rate at a moment of training.
+
+    Args:
+        config: the recipe.
+        position: epochs done so far, fractional inside an epoch; 0 <= position < epochs.
+
+    Returns:
+        ``step``: the peak times ``step_factor`` for every listed epoch that has begun (TSM: epoch counted from 0).
+        ``cosine``: half a cosine from the peak to 0. ``one-cycle``: a rising half cosine over ``warmup_epochs``
+        (30 % of training when 0), then a falling one. ``constant``: the peak. ``warmup_epochs`` rises linearly
+        in front of all but one-cycle.
+    """
+    peak = config.effective_learning_rate
+    if config.schedule == "one-cycle":
+        rise = config.warmup_epochs or 0.3 * config.epochs
+        if position < rise:
+            return _cosine(peak * ONE_CYCLE_START, peak, position / rise)
+        return _cosine(peak, peak * ONE_CYCLE_END, (position - rise) / max(config.epochs - rise, 1e-9))
+    warmup = min(1.0, position / config.warmup_epochs) if config.warmup_epochs else 1.0
+    if config.schedule == "cosine":
+        return warmup * _cosine(peak, 0.0, position / config.epochs)
+    if config.schedule == "step":
+        return warmup * peak * config.step_factor ** sum(epoch <= position for epoch in config.step_epochs)
+    return warmup * peak
+
+
+def _cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * min(max(share, 0.0), 1.0)))
+
+
+def freeze_batch_norm(model: nn.Module) -> None:
+    """Hold every BatchNorm but the first at its statistics and affine values (TSM's partial BN).
+
+    Called after each ``model.train()``, which would otherwise switch them on again.
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms[1:]:
+        norm.eval()
+        for parameter in norm.parameters():
+            parameter.requires_grad_(False)

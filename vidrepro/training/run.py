@@ -1,0 +1,106 @@
+"""What a run is called, where it lies, and what is written down about it."""
+
+from __future__ import annotations
+
+import platform
+import re
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from vidrepro import __version__
+from vidrepro.config import RunConfig
+from vidrepro.errors import ResultsError, unknown_name
+from vidrepro.files import not_writable
+
+RUN_FILE = "run.json"
+LAST_CHECKPOINT = "last.pt"
+BEST_CHECKPOINT = "best.pt"
+PROGRESS_FILE = "progress.json"
+
+# Everything but run.json is large or local; written into each run folder so that any results folder can be versioned.
+IGNORED = "*.pt\n*.log\n.lock\nscores/\nprogress.json\n"
+
+
+def run_id(config: RunConfig, dataset_fingerprint: str, seed: int) -> str:
+    """A run's name: readable, and unique by config, dataset content and seed."""
+    model = config.model
+    mechanism = re.sub(r"[^a-z0-9]+", "-", model.mechanism.lower()).strip("-") + ("-tsm" if model.temporal_shift else "")
+    return f"{config.dataset}_{model.backbone}_{mechanism}_{config.fingerprint[:8]}_{dataset_fingerprint[:8]}_s{seed}"
+
+
+def runs_folder(results: Path) -> Path:
+    """Where runs lie in a results folder."""
+    return results / "runs"
+
+
+def make_run_folder(results: Path, name: str) -> Path:
+    """Create a run's folder.
+
+    Raises:
+        ResultsError: if the results folder cannot be written.
+    """
+    folder = runs_folder(results) / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        ignore = folder / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text(IGNORED, encoding="utf-8")
+    except OSError as error:
+        raise not_writable(folder, error) from error
+    return folder
+
+
+def find_run(results: Path, name: str) -> Path:
+    """The folder of a run given by its id, an unambiguous beginning of it, or its path.
+
+    Raises:
+        UnknownNameError: if there is none, naming the closest ones.
+        ResultsError: if several begin like this.
+    """
+    if (Path(name) / RUN_FILE).is_file():
+        return Path(name)
+    folder = runs_folder(results)
+    names = sorted(path.parent.name for path in folder.glob(f"*/{RUN_FILE}"))
+    matches = [name] if name in names else [candidate for candidate in names if candidate.startswith(name)]
+    if not matches:
+        raise unknown_name("run", name, names, hint=None if names else f"no finished run lies in {folder}")
+    if len(matches) > 1:
+        raise ResultsError(f"'{name}' is the beginning of several runs", given=name, allowed=matches)
+    return folder / matches[0]
+
+
+@lru_cache(maxsize=1)
+def commit() -> tuple[str | None, bool]:
+    """The commit of vidrepro's own checkout and whether it was modified; (None, False) for an installed package."""
+    package = Path(__file__).resolve().parent.parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(package), *words], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", "__init__.py")  # a site-packages inside somebody else's checkout is not ours
+        return git("rev-parse", "--short=10", "HEAD"), bool(git("status", "--porcelain", "--", str(package)))
+    except (OSError, subprocess.SubprocessError):
+        return None, False
+
+
+def environment(device: str, threads: int) -> dict[str, Any]:
+    """What the run was made with; nothing of it is part of the run's identity."""
+    import torch
+    import torchvision
+
+    revision, dirty = commit()
+    return {
+        "commit": revision,
+        "dirty": dirty,
+        "vidrepro": __version__,
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "python": platform.python_version(),
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
+        "threads": threads,
+    }
