@@ -239,7 +239,7 @@ def test_a_product_hidden_from_the_own_counter_is_reported() -> None:
     enabled = torch.backends.mha.get_fastpath_enabled()
     check = measure_model(model, frames=1, size=4).cross_check
     assert torch.backends.mha.get_fastpath_enabled() is enabled
-    true_count = 3 * 4 * 4 * (3 + 1) + 2 * 3 * 4 * 4 * 4  # four projections of 3 x 4 tokens, two products
+    true_count = 3 * 4 * (4 * 4) * 4 + 3 * 2 * (4 * 4) * 4  # four projections of 3 x 4 tokens, and two products
     assert check.counts["linear+matmul"] == {"fvcore": true_count, "calls": 0, "torch": true_count}
     assert not check.agrees
 

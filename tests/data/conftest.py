@@ -12,6 +12,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from sample_clips import FORMATS, INFO, encode_video, moving_frames, sequence_row, video_row
 
 from vidrepro.data.manifest import Manifest, write_manifest
@@ -27,17 +28,28 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-@pytest.fixture
-def sound_file(tmp_path: Path) -> Path:
-    """An MP4 with a second of silence and nothing else."""
-    path = tmp_path / "sound.mp4"
+def write_sound(path: Path, *, cover: bool) -> Path:
+    """A second of silence, alone or with a cover picture, which FFmpeg counts as a video stream."""
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("aac", rate=16000)
         silence = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), format="fltp", layout="mono")
         silence.sample_rate = 16000
+        if cover:
+            picture: Any = container.add_stream("mjpeg", rate=1)
+            picture.width, picture.height, picture.pix_fmt = 32, 32, "yuvj420p"
+            picture.disposition = Disposition.attached_pic
+            image = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8)).reformat(format="yuvj420p")
+            container.mux(picture.encode(image))
+            container.mux(picture.encode(None))
         container.mux(stream.encode(silence))
         container.mux(stream.encode(None))
     return path
+
+
+@pytest.fixture
+def sound_files(tmp_path: Path) -> list[Path]:
+    """MP4 files without a moving picture."""
+    return [write_sound(tmp_path / "sound.mp4", cover=False), write_sound(tmp_path / "cover.mp4", cover=True)]
 
 
 MakeDataset = Callable[..., Manifest]

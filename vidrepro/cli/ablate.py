@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def ablate(
     paper: Annotated[str, typer.Argument(help="A paper, e.g. m2a.")],
     table: Annotated[
-        str | None, typer.Option("--table", help="I, 2, … or several (I,V) [default: the paper's own choice].")
+        str | None, typer.Option("--table", help="I, 2, … or several (I,V) (default: the paper's own choice).")
     ] = None,
     rows: Annotated[str | None, typer.Option("--rows", help="Some rows only, e.g. none,m2a.")] = None,
     backbone: options.Backbone = None,
@@ -30,7 +30,7 @@ def ablate(
     preset: options.Preset = None,
     seeds: Annotated[str, typer.Option("--seeds", help="Comma list; one run per row and seed.")] = "0",
     jobs: Annotated[
-        int | None, typer.Option("--jobs", min=1, help="Runs side by side, one thread each [default: one per core].")
+        int | None, typer.Option("--jobs", min=1, help="Runs side by side, one thread each (default: one per core).")
     ] = None,
     weights: options.Weights = None,
     overrides: options.Overrides = None,
@@ -82,7 +82,7 @@ def ablate(
     from vidrepro.training import ablation
     from vidrepro.training.execute import choose_device
 
-    _prepare_embedded(out, setting)
+    _prepare_embedded(out, setting, json=json)
     manifest = setting.load_manifest()
     _make_cache(manifest, cache)
     planned = ablation.plan(resolved, _seeds(seeds), manifest.fingerprint, results_folder)
@@ -112,18 +112,16 @@ def _seeds(text: str) -> list[int]:
     return list(dict.fromkeys(seeds))
 
 
-def _prepare_embedded(out: Console, setting: Setting) -> None:
+def _prepare_embedded(out: Console, setting: Setting, *, json: bool) -> None:
     """The embedded dataset needs no download, so it is simply made where it is missing."""
+    from vidrepro.cli.prepare import prepare_dataset
     from vidrepro.data.synthetic.presets import PRESETS
     from vidrepro.files import is_prepared
 
-    preset = next((name for name, preset in PRESETS.items() if preset.dataset == setting.dataset), None)
-    if preset is None or is_prepared(setting.data, setting.dataset):
-        return
-    from vidrepro.cli.prepare import prepare_embedded
-
-    out.print(f"The embedded dataset is not prepared yet: preparing it in {setting.data} (preset {preset}).")
-    prepare_embedded(preset, setting.data)
+    embedded = {preset.dataset for preset in PRESETS.values()}
+    if setting.dataset in embedded and not is_prepared(setting.data, setting.dataset):
+        out.print(f"It is not prepared yet either: preparing it in '{setting.data}'.")
+        prepare_dataset(setting.dataset, data=setting.data, json=json)
 
 
 def _make_cache(manifest: Any, mode: str) -> None:

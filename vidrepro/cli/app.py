@@ -20,6 +20,7 @@ from vidrepro.cli.train import train
 app = typer.Typer(
     name="vidrepro",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",

@@ -12,7 +12,7 @@ from vidrepro.cli import options
 def evaluate(
     run: Annotated[str, typer.Argument(help="A run's id, the beginning of one, or its folder (vidrepro runs).")],
     protocol: Annotated[
-        str | None, typer.Option("--protocol", help="frames x crops x clips @ size [default: the run's own].")
+        str | None, typer.Option("--protocol", help="frames x crops x clips @ size (default: the run's own).")
     ] = None,
     split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "val",
     checkpoint: Annotated[str, typer.Option("--checkpoint", help="best or last.")] = "best",

@@ -192,4 +192,4 @@ def _circumstances(record: dict[str, Any]) -> str:
         return f"preset {record['preset']}, {record['batch']} x {record['frames']}x{record['size']}x{record['size']}"
     if "dataset" in record:
         return f"{record['dataset']}, {record['protocol']}"
-    return f"{record['seconds']:.3f} s each"
+    return f"{record['seconds'] * 1000:.0f} ms each"

@@ -8,17 +8,17 @@ from typing import Annotated
 import typer
 
 Data = Annotated[
-    Path | None, typer.Option("--data", help="Folder of prepared datasets [default: $VIDREPRO_DATA, else ./data].")
+    Path | None, typer.Option("--data", help="Folder of prepared datasets (default: $VIDREPRO_DATA, else ./data).")
 ]
 Results = Annotated[
     Path | None,
-    typer.Option("--results", help="Folder of runs and tables [default: $VIDREPRO_RESULTS, else ./results]."),
+    typer.Option("--results", help="Folder of runs and tables (default: $VIDREPRO_RESULTS, else ./results)."),
 ]
 Dataset = Annotated[
     str, typer.Option("--dataset", help="A prepared dataset; auto = the paper's if prepared, else the embedded one.")
 ]
 Preset = Annotated[
-    str | None, typer.Option("--preset", help="Recipe: paper, tiny, … [default: tiny on the embedded dataset, else paper].")
+    str | None, typer.Option("--preset", help="Recipe: paper, tiny, … (default: tiny on the embedded dataset, else paper).")
 ]
 Backbone = Annotated[str | None, typer.Option("--backbone", help="Train this backbone instead of the table's.")]
 Overrides = Annotated[

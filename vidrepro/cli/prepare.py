@@ -69,20 +69,21 @@ def prepare(
             )
         _verify(name, data, json=json)
     else:
-        _prepare(dataset, preset, root, seed, workers, force, data, json=json)
+        prepare_dataset(dataset, preset, root, seed, workers, force, data, json=json)
 
 
-def _prepare(
+def prepare_dataset(
     dataset: str,
-    preset: str | None,
-    root: Path | None,
-    seed: int | None,
-    workers: int | None,
-    force: bool,
-    data: Path | None,
+    preset: str | None = None,
+    root: Path | None = None,
+    seed: int | None = None,
+    workers: int | None = None,
+    force: bool = False,
+    data: Path | None = None,
     *,
-    json: bool,
+    json: bool = False,
 ) -> None:
+    """What ``vidrepro prepare DATASET`` does; also the start of an ablation that finds the embedded dataset missing."""
     from vidrepro import files
     from vidrepro.cli.output import console, print_json
     from vidrepro.data.sources import Options, find_source

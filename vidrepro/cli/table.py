@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def table(
     paper: Annotated[str, typer.Option("--paper", help="A paper, e.g. m2a.")],
     which: Annotated[
-        str | None, typer.Option("--table", help="I, 2, … or several (I,V) [default: all that can be run].")
+        str | None, typer.Option("--table", help="I, 2, … or several, as I,V; by default all that can be run.")
     ] = None,
     formats: Annotated[str, typer.Option("--format", help="Files to write: md, csv, tex.")] = "md,csv,tex",
     dataset: Annotated[str | None, typer.Option("--dataset", help="Only what was measured on this dataset.")] = None,
@@ -31,8 +31,8 @@ def table(
 ) -> None:
     """Write and print a paper's tables: printed numbers, counted costs, and accuracies measured here.
 
-    Reads the finished runs below the results folder and writes tables/PAPER/ there. Nothing is trained; costs that are
-    not known yet are counted first.
+    Reads the finished runs of the results folder; writes tables/PAPER/ there.
+    Nothing is trained; costs that are not known yet are counted first.
 
     Examples:
 
@@ -91,7 +91,9 @@ def write_tables(
     wanted = check_formats(formats)
     if preset is not None:
         load_preset(preset)
-    chosen = [source.table(name) for name in tables] if tables else [t for t in source.tables if t.not_built is None]
+    chosen = [t for t in source.tables if t.not_built is None]
+    if tables is not None:
+        chosen = list({t.id: t for t in map(source.table, tables)}.values())
     collection = load_runs(results)
     out = console(for_json=json)
     costs: dict[str, Any] = {}

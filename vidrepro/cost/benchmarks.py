@@ -126,7 +126,7 @@ def measure_throughput(options: Options) -> list[Record]:
 
 
 def measure_startup(options: Options) -> list[Record]:
-    """Starts per second and seconds per start of ``vidrepro --help``, beside Python doing nothing."""
+    """How often a second ``vidrepro --help`` starts and ends, and the seconds it takes, beside Python doing nothing."""
     commands = {"python -c pass": ["-c", "pass"], "vidrepro --help": ["-m", "vidrepro", "--help"]}
 
     def start(arguments: list[str]) -> Task:
@@ -146,9 +146,11 @@ def measure_startup(options: Options) -> list[Record]:
 def _throughput_of_preset(preset: str, options: Options) -> list[Record]:
     import torch
 
+    from vidrepro.training.execute import choose_device
+
     paper = load_paper("m2a")
     load_preset(preset)
-    device = _device(options.device)
+    device = choose_device(options.device)
     dataset = EMBEDDED_DATASET if load_preset(preset).for_datasets else paper.dataset
     rows = [row for row in select_rows(paper) if row.runnable]
     configs = [resolve_row(row, dataset=dataset, preset=preset, backbone=options.backbone) for row in rows]
@@ -213,12 +215,6 @@ def _affordable_batch(config: RunConfig, device: torch.device) -> int:
         return config.train.batch_size
     pixels = config.data.frames * config.data.train_size**2
     return max(1, min(config.train.batch_size, PIXELS_PER_STEP // pixels))
-
-
-def _device(name: str) -> torch.device:
-    import torch
-
-    return torch.device("cuda" if name == "auto" and torch.cuda.is_available() else "cpu" if name == "auto" else name)
 
 
 def _machine(device: str, threads: int | None) -> Record:

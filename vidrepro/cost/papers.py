@@ -59,8 +59,7 @@ def measure_paper(
     source = load_paper(paper) if isinstance(paper, str) else paper
     tables = source.tables if table is None else tuple(source.table(name) for name in str(table).split(","))
     overrides = list(overrides)
-    known: dict[str, Record] = {}
-    store = CostCache(results) if results is not None else None
+    costs = CostCache(results)
     records = []
     for row in (row for chosen in tables for row in chosen.rows):
         record = _facts(source, row)
@@ -71,20 +70,19 @@ def measure_paper(
         network = resolve(row.layers, overrides).model
         record |= {key: getattr(network, key) for key in ("backbone", "mechanism", "temporal_shift", "variant")}
         key = network_key(network, source.cost_input)
-        if key not in known:
+        cost = costs.read(key)
+        if cost is None:
+            if progress:
+                progress(row.id)
             try:
-                kept = store.read(key) if store else None
-                if kept is None and progress:
-                    progress(row.id)
-                known[key] = kept or _measure(network, source.cost_input)
+                cost = _measure(network, source.cost_input)
             except (ModelError, UnknownNameError) as error:
                 if overrides:
                     raise
                 record["not_measured"] = error.problem
                 continue
-            if store and kept is None:
-                store.write(key, known[key])
-        record |= known[key] | _printed_convention(source.name, network.mechanism, known[key], record)
+            costs.write(key, cost)
+        record |= cost | _printed_convention(source.name, network.mechanism, cost, record)
     return records
 
 
@@ -97,26 +95,29 @@ def network_key(network: ModelConfig, clip: CostInput) -> str:
 
 
 class CostCache:
-    """Measured costs as small files below the results folder, one per network.
+    """Measured costs by network, kept in memory and, given a results folder, as small files below it.
 
     Only a shortcut: a file that cannot be read is measured again, one that cannot be written is left out.
     """
 
-    def __init__(self, results: Path) -> None:
-        self.folder = results / ".cache" / "cost"
+    def __init__(self, results: Path | None) -> None:
+        self.folder = results / ".cache" / "cost" if results is not None else None
+        self._known: dict[str, Record] = {}
 
     def read(self, key: str) -> Record | None:
         """The cost kept under `key`, if there is one."""
-        with suppress(OSError, ValueError):
-            record = json.loads((self.folder / f"{key}.json").read_text(encoding="utf-8"))
-            return record if isinstance(record, dict) else None
-        return None
+        if key not in self._known and self.folder is not None:
+            with suppress(OSError, ValueError):
+                self._known[key] = json.loads((self.folder / f"{key}.json").read_text(encoding="utf-8"))
+        return self._known.get(key)
 
-    def write(self, key: str, record: Record) -> None:
+    def write(self, key: str, cost: Record) -> None:
         """Keep a cost."""
-        with suppress(ResultsError):
-            atomic_write_json(self.folder / f"{key}.json", record)
-            atomic_write_text(self.folder.parent / ".gitignore", "*\n")
+        self._known[key] = cost
+        if self.folder is not None:
+            with suppress(ResultsError):
+                atomic_write_json(self.folder / f"{key}.json", cost)
+                atomic_write_text(self.folder.parent / ".gitignore", "*\n")
 
 
 def printed_cost(paper: Paper, row: Row) -> tuple[float | None, int]:

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from vidrepro.data.cache_build import Progress, write_pixels
 from vidrepro.data.manifest import Manifest
+from vidrepro.data.positions import checked_positions
 from vidrepro.data.table import Clip, iterate_clips
-from vidrepro.errors import ConfigError, DataError, DecodeError
+from vidrepro.errors import ConfigError, DataError
 from vidrepro.files import atomic_path, atomic_write_json, not_writable
 
 MODES = ("auto", "always", "never")
@@ -69,13 +70,7 @@ class FrameCache:
         if position is None:
             raise DataError(f"clip '{clip_id}' is not in the frame cache", where=self.pixels)
         frames, height, width = (int(number) for number in self._shapes[position])
-        wanted = np.asarray(indices)
-        if wanted.ndim != 1 or wanted.size == 0 or not np.issubdtype(wanted.dtype, np.integer):
-            raise DecodeError("frame positions must be a non-empty list of whole numbers", given=indices)
-        if wanted.min() < 0 or wanted.max() >= frames:
-            raise DecodeError(
-                f"frame position outside clip '{clip_id}'", given=wanted.tolist(), allowed=f"0 to {frames - 1}"
-            )
+        wanted = checked_positions(indices, frames, f"clip '{clip_id}' in {self.pixels}")
         start = int(self._offsets[position])
         stored = self._pixels()[start : start + frames * height * width * 3]
         return stored.reshape(frames, height, width, 3)[wanted]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidrepro.data.frames import sequence_file
+from vidrepro.data.pictures import sequence_file
 from vidrepro.data.table import Clip, iterate_clips
 from vidrepro.errors import ManifestError
 from vidrepro.files import file_digest

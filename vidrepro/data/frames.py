@@ -22,10 +22,11 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
-from PIL import Image
 
 from vidrepro.data.containers import CONTAINERS, check_complete, check_extension, kind_of_file
 from vidrepro.data.encode import write_video
+from vidrepro.data.pictures import read_sequence, sequence_file
+from vidrepro.data.positions import distinct_positions
 from vidrepro.errors import DecodeError
 
 __all__ = [
@@ -129,7 +130,7 @@ def read_video(path: Path, indices: Sequence[int] | NDArray[np.integer], *, fram
         DecodeError: if the file is missing, damaged or no video, or holds fewer frames than wanted.
     """
     path = Path(path)
-    wanted, order = _wanted(indices, frames, path)
+    wanted, order = distinct_positions(indices, frames, path)
     converter = VideoReformatter()
     taken: Frames | None = None
     found = position = 0
@@ -150,64 +151,7 @@ def read_video(path: Path, indices: Sequence[int] | NDArray[np.integer], *, fram
             decoded = position + 1 if found or position else 0
             raise _too_short(path, decoded, frames, int(wanted[-1]))
     assert taken is not None
-    return taken if np.array_equal(order, np.arange(len(wanted))) else taken[order]
-
-
-def read_sequence(
-    folder: Path,
-    pattern: str,
-    start_index: int,
-    first_frame: int,
-    indices: Sequence[int] | NDArray[np.integer],
-    *,
-    frames: int | None = None,
-) -> Frames:
-    """The wanted pictures of an image sequence.
-
-    Args:
-        folder: where the pictures lie.
-        pattern: file name with one number, e.g. ``"%05d.jpg"``.
-        start_index: number of the sequence's first file.
-        first_frame: offset of the clip inside the sequence (EPIC cuts clips out of long sequences), else 0.
-        indices: positions inside the clip, 0-based, in any order, repeated or not.
-        frames: the count recorded for this clip; a position beyond it is refused.
-
-    Returns:
-        uint8 RGB of shape (len(indices), H, W, 3), in the order of `indices`.
-
-    Raises:
-        DecodeError: if a picture is missing or damaged (its file is named), or its size differs from the first.
-    """
-    folder = Path(folder)
-    wanted, order = _wanted(indices, frames, folder)
-    taken: Frames | None = None
-    for slot, position in enumerate(wanted):
-        image = _read_picture(sequence_file(folder, pattern, start_index, first_frame, int(position)))
-        if taken is None:
-            taken = np.empty((len(wanted), *image.shape), np.uint8)
-        if image.shape != taken.shape[1:]:
-            raise DecodeError(
-                f"pictures of one clip differ in size at position {position}",
-                given=f"{image.shape[1]}x{image.shape[0]}",
-                allowed=f"{taken.shape[2]}x{taken.shape[1]}",
-                where=sequence_file(folder, pattern, start_index, first_frame, int(position)),
-            )
-        taken[slot] = image
-    assert taken is not None
-    return taken if np.array_equal(order, np.arange(len(wanted))) else taken[order]
-
-
-def sequence_file(folder: Path, pattern: str, start_index: int, first_frame: int, position: int) -> Path:
-    """File of a clip's `position`-th picture (0-based) in an image sequence."""
-    try:
-        return Path(folder) / (pattern % (start_index + first_frame + position))
-    except (TypeError, ValueError) as error:
-        raise DecodeError(
-            "the file name pattern of an image sequence is malformed",
-            given=pattern,
-            allowed="a name with one number, such as '%05d.jpg'",
-            where=folder,
-        ) from error
+    return taken[order]
 
 
 def read_clip(manifest: HasRoot, row: ClipRow, indices: Sequence[int] | NDArray[np.integer]) -> Frames:
@@ -274,39 +218,6 @@ def _decoded(container: InputContainer, stream: VideoStream, path: Path) -> Iter
                 position += 1
     except (av.error.FFmpegError, OSError) as error:
         raise _corrupt(path, position, str(error)) from error
-
-
-def _wanted(
-    indices: Sequence[int] | NDArray[np.integer], frames: int | None, path: Path
-) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
-    """Distinct positions in rising order, and for each index its place among them."""
-    positions = np.asarray(indices)
-    if positions.ndim != 1 or positions.size == 0 or not np.issubdtype(positions.dtype, np.integer):
-        raise DecodeError("frame positions must be a non-empty list of whole numbers", given=indices, where=path)
-    if positions.min() < 0 or (frames is not None and positions.max() >= frames):
-        raise DecodeError(
-            "frame position outside the clip",
-            given=positions.tolist(),
-            allowed=f"0 to {frames - 1}" if frames is not None else "0 or more",
-            where=path,
-        )
-    unique, order = np.unique(positions.astype(np.int64), return_inverse=True)
-    return unique, order.reshape(-1)
-
-
-def _read_picture(path: Path) -> Frames:
-    """One picture as uint8 RGB (H, W, 3)."""
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"), dtype=np.uint8)
-    except FileNotFoundError as error:
-        raise DecodeError(
-            "a frame of an image sequence is missing", given=path.name, hint="extract it again", where=path
-        ) from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DecodeError(
-            f"a frame of an image sequence does not decode: {error}", given=path.name, where=path
-        ) from error
 
 
 def _check_file(path: Path) -> None:

@@ -100,7 +100,7 @@ class Journal:
         self.close()
 
     def _write(self, value: Mapping[str, Any]) -> None:
-        # One unbuffered write a line: a kill tears the last line at most. The lines need not outlive a power cut.
+        # Flushed line by line, so that a kill tears the last one at most; not synced, it need not outlive a power cut.
         line = json.dumps(value, allow_nan=False, default=_plain).encode() + b"\n"
         self._file.write(line)
         self._file.flush()

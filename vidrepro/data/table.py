@@ -124,7 +124,7 @@ def parse_rows(text: pd.DataFrame, lines: NDArray[np.int64], path: Path, classes
         ManifestError: at the first field that is malformed, duplicate, out of range or inconsistent.
     """
     check = _Checker(text, lines, path)
-    for column in COLUMNS:
+    for column in ("id", "path", "pattern"):
         check.refuse(column, text[column].str.contains(_UNWRITABLE), "text in UTF-8 without control characters")
     check_ids(text, lines, path)
     check.refuse("split", ~text["split"].isin(SPLITS), ", ".join(SPLITS))
@@ -187,11 +187,9 @@ def table_text(rows: pd.DataFrame | Iterable[Mapping[str, Any]], columns: Sequen
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)
-    records: Iterable[Any]
     if isinstance(rows, pd.DataFrame):
         _check_header(Path("rows"), list(rows.columns), columns)
-        records = zip(*(rows[column].tolist() for column in columns), strict=True)
-        writer.writerows([_field(value) for value in record] for record in records)
+        writer.writerows(zip(*(_fields(rows[column]) for column in columns), strict=True))
         return buffer.getvalue()
     optional = {"first_frame", "start_index", "pattern"}
     for row in rows:
@@ -265,8 +263,16 @@ def _is_pattern(pattern: str) -> bool:
         return False
 
 
+def _fields(column: pd.Series) -> list[Any]:
+    """A column as the texts it has in the file; columns of whole numbers are left to the CSV writer."""
+    values = column.tolist()
+    return values if column.dtype == np.int64 else [_field(value) for value in values]
+
+
 def _field(value: Any) -> str:
     """A value as the text it has in the file; floats as the shortest text that reads back equal."""
+    if isinstance(value, str):
+        return value
     if value is None or value is pd.NA:
         return ""
     if isinstance(value, float | np.floating):

@@ -14,6 +14,7 @@ from vidrepro.data.cache import open_cache
 from vidrepro.data.manifest import Manifest
 from vidrepro.errors import ConfigError, ResultsError
 from vidrepro.files import atomic_write_json, file_digest
+from vidrepro.training.allocator import keep_freed_memory
 from vidrepro.training.loop import Trainer
 from vidrepro.training.progress import Reporter, StopSignal
 from vidrepro.training.run import LAST_CHECKPOINT, PROGRESS_FILE, RUN_FILE, environment, make_run_folder, run_id
@@ -109,6 +110,8 @@ def execute_run(
         if threads:
             torch.set_num_threads(threads)
         where = choose_device(device)
+        if where.type == "cpu":
+            keep_freed_memory()
         trainer = Trainer(
             config,
             manifest,

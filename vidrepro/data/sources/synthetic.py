@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import shutil
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from itertools import islice
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from vidrepro.data.dataset_info import complete_info
 from vidrepro.data.encode import write_video
 from vidrepro.data.manifest import Journal, Manifest, check_files, load_manifest, write_manifest
 from vidrepro.data.sources import Description, Options
+from vidrepro.data.sources.parallel import run_chunks, usable_cores
 from vidrepro.data.synthetic.annotations import save_annotations
 from vidrepro.data.synthetic.draws import GENERATOR_VERSION
 from vidrepro.data.synthetic.generator import PlannedClip, plan_clips, render_clip
 from vidrepro.data.synthetic.presets import DEFAULT_PRESET, PRESETS, Preset, find_preset
 from vidrepro.data.table import iterate_clips
-from vidrepro.errors import ConfigError, DataError, ManifestError
+from vidrepro.errors import ConfigError, ManifestError
 from vidrepro.files import file_digest, fingerprint, not_writable
 
 Row = dict[str, Any]
@@ -140,7 +134,7 @@ def prepare_synthetic(
             say(journal.discarded)
         job.remove_torn_files()
         kept |= {row["id"]: row for row in journal.done.values() if job.is_intact(row, thorough=True)}
-        rows = job.make(kept, journal, workers or _usable_cores(), progress)
+        rows = job.make(kept, journal, workers or usable_cores(), progress)
         return write_manifest(job.folder, [rows[clip.id] for clip in job.plan], job.info())
 
 
@@ -189,12 +183,13 @@ class _Job:
 
     def refusal(self, old: Manifest) -> ManifestError:
         """Why another dataset is not overwritten."""
-        have = {key: old.info.get(key) for key in ("preset", "seed", "version")}
-        want = {"preset": self.preset.name, "seed": self.seed, "version": GENERATOR_VERSION}
+        have, want = _told_settings(old.info), _told_settings(complete_info(self.info()))
+        differing = [key for key in want if want[key] != have.get(key)]
         return ManifestError(
             f"dataset '{self.preset.dataset}' is already prepared with other settings",
-            given=_settings_text(want),
-            allowed=f"{_settings_text(have)}, as it is there (fingerprint {old.fingerprint})",
+            given=", ".join(f"{key} {want[key]}" for key in differing),
+            allowed=", ".join(f"{key} {have.get(key)}" for key in differing)
+            + f": what is there (fingerprint {old.fingerprint})",
             hint="add --force to replace it, or choose another folder with --data",
             where=self.folder,
         )
@@ -257,7 +252,7 @@ class _Job:
                 for clip in missing:
                     finish([self._make_clip(clip)])
             else:
-                _make_in_parallel(self, chunks, min(workers, len(chunks)), finish)
+                run_chunks(self.make_chunk, chunks, workers, finish)
         except KeyboardInterrupt:
             raise PreparationInterrupted(len(rows), len(self.plan)) from None
         return rows
@@ -290,68 +285,6 @@ class _Job:
         return self.root / "annotations" / f"{clip_id}.npz"
 
 
-def _make_in_parallel(
-    job: _Job, chunks: list[list[PlannedClip]], workers: int, finish: Callable[[Sequence[Row]], None]
-) -> None:
-    """Hand chunks to worker processes, a few ahead; on Ctrl-C what is in their hands is still finished."""
-    waiting = iter(chunks)
-    running: set[Future[list[Row]]] = set()
-    # spawned, not forked: a caller that has used torch has threads, and a fork of them may hang
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_watch_parent) as pool:
-        try:
-            with _interrupts_ignored_by_children():
-                running |= {pool.submit(job.make_chunk, chunk) for chunk in islice(waiting, 2 * workers)}
-            while running:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    finish(future.result())
-                    running |= {pool.submit(job.make_chunk, chunk) for chunk in islice(waiting, 1)}
-        except KeyboardInterrupt:
-            pool.shutdown(wait=True, cancel_futures=True)
-            for future in running:
-                if not future.cancelled() and future.exception() is None:
-                    finish(future.result())
-            raise
-        except BrokenProcessPool as error:
-            raise DataError(
-                "a worker process of the preparation was killed",
-                hint="the same command goes on from there; if memory was short, add --workers 1",
-                where=job.folder,
-            ) from error
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-
-
-@contextmanager
-def _interrupts_ignored_by_children() -> Iterator[None]:
-    """Ctrl-C in a terminal reaches every process; the workers started in this block leave it to us."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
-
-
-def _watch_parent() -> None:
-    """End this worker when its parent is gone: a killed parent closes no queue."""
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _settings_text(settings: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in settings.items())
+def _told_settings(info: dict[str, Any]) -> dict[str, Any]:
+    """What a dataset.json says it was made with, by name."""
+    return {**{key: info.get(key) for key in ("seed", "version", "root", "encoding")}, **info.get("settings", {})}

@@ -9,7 +9,8 @@ import numpy as np
 from vidrepro.data.synthetic.draws import clip_generator, draw
 from vidrepro.data.synthetic.presets import Preset
 from vidrepro.data.synthetic.render import Rendering, render
-from vidrepro.data.synthetic.scenes import ACTIONS, stage
+from vidrepro.data.synthetic.scenes import ACTIONS
+from vidrepro.data.synthetic.stage import stage
 
 
 @dataclass(frozen=True)

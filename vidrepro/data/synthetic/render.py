@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from vidrepro.data.synthetic.annotations import Annotations
 from vidrepro.data.synthetic.draws import Draws
-from vidrepro.data.synthetic.scenes import Scene, Track
 from vidrepro.data.synthetic.shapes import BOUND, MOUTH_HEIGHT, MOUTH_RADII, mouth_distance
+from vidrepro.data.synthetic.stage import Scene, Track
 from vidrepro.data.synthetic.textures import FloatArray, paint
 
 WORLD = 2.0  # side of the painted background, centred on the resting picture, in sides of the picture

@@ -2,67 +2,24 @@
 
 An action sets poses around the mid-clip pose as a function of `Draws.progress`, which rises from -1 to 1. Of a
 reversal pair only the member named first in `presets` is described; a clip of the other is that clip played
-backwards, every pixel of it. World coordinates: the resting picture is [0, 1]², x to the right, y down.
+backwards, every pixel of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from vidrepro.data.synthetic import presets
-from vidrepro.data.synthetic.draws import Distractor, Draws, Look
+from vidrepro.data.synthetic.draws import Draws
 from vidrepro.data.synthetic.shapes import MOUTH_HEIGHT
+from vidrepro.data.synthetic.stage import Scene, contact, unit
 from vidrepro.data.synthetic.textures import FloatArray
 
 LID_OPEN = 2.0  # radians: an open lid leans back beyond upright
 FOLDED = 2.9
-
-
-@dataclass
-class Track:
-    """A thing in the world, with one value per frame (arrays of length T).
-
-    Attributes:
-        role: main, second, hand or distractor.
-        flap: "lid" (hinged at the outline's left edge, the inside below), "fold" (the right half turns over) or "".
-        flap_angle: 0 closed or flat, up to pi.
-        inside: a vessel this thing may sink into.
-    """
-
-    role: str
-    look: Look
-    x: FloatArray
-    y: FloatArray
-    radius: FloatArray
-    angle: FloatArray
-    flap: str = ""
-    flap_angle: FloatArray | None = None
-    inside: Track | None = None
-
-
-@dataclass
-class Scene:
-    """All that is seen: things in drawing order (later ones in front) and the camera, arrays of length T."""
-
-    tracks: list[Track]
-    camera_x: FloatArray
-    camera_y: FloatArray
-    zoom: FloatArray
-    progress: FloatArray = field(repr=False)
-
-    def track(self, role: str) -> Track:
-        """The thing in that role (the first of them)."""
-        return next(track for track in self.tracks if track.role == role)
-
-    def bring_to_front(self, *roles: str) -> None:
-        """Draw these last, in the given order."""
-        for role in roles:
-            track = self.track(role)
-            self.tracks.remove(track)
-            self.tracks.append(track)
 
 
 @dataclass(frozen=True)
@@ -81,66 +38,6 @@ class Action:
     def is_reversed(self, draws: Draws) -> bool:
         """Whether this clip is played backwards."""
         return self.reverse == "always" or (self.reverse == "by draw" and draws.backwards)
-
-
-def stage(draws: Draws, *, props: bool) -> Scene:
-    """The resting scene, the same for every class: the main object stirs a little, distractors go their way."""
-    progress, still = draws.progress, np.ones_like(draws.progress)
-    (x, y), (stray_x, stray_y) = draws.middle, draws.stray
-    main = Track(
-        "main",
-        draws.main,
-        x + stray_x * progress,
-        y + stray_y * progress,
-        draws.radius * still,
-        draws.angle + draws.spin * progress,
-    )
-    tracks = [_idle_distractor(distractor, progress, still) for distractor in draws.distractors]
-    if props:
-        distance = _contact(draws) + draws.gap
-        second = Track(
-            "second",
-            draws.second,
-            (x + distance * np.cos(draws.bearing)) * still,
-            (y + distance * np.sin(draws.bearing)) * still,
-            draws.radius * draws.ratio * still,
-            draws.tilt * still,
-        )
-        tracks += [_idle_hand(draws, still), second]
-    return Scene([*tracks, main], 0.5 + draws.jitter[:, 0], 0.5 + draws.jitter[:, 1], still.copy(), progress)
-
-
-def _idle_distractor(distractor: Distractor, progress: FloatArray, still: FloatArray) -> Track:
-    return Track(
-        "distractor",
-        distractor.look,
-        distractor.place[0] + distractor.wander[0] * progress,
-        distractor.place[1] + distractor.wander[1] * progress,
-        distractor.radius * still,
-        distractor.angle * still,
-        distractor.flap[0],
-        distractor.flap[1] * still,
-    )
-
-
-def _idle_hand(draws: Draws, still: FloatArray) -> Track:
-    return Track(
-        "hand",
-        draws.hand,
-        draws.hand_place[0] + draws.hand_wander[0] * draws.progress,
-        draws.hand_place[1] + draws.hand_wander[1] * draws.progress,
-        draws.hand_width * still,
-        draws.hand_bearing * still,
-    )
-
-
-def _contact(draws: Draws) -> float:
-    """Distance at which the main and the second object touch (outlines are smaller than their radii)."""
-    return draws.radius * (0.9 + 0.85 * draws.ratio)
-
-
-def _unit(angle: float) -> tuple[float, float]:
-    return float(np.cos(angle)), float(np.sin(angle))
 
 
 # --- one thing moves -------------------------------------------------------------------------------------------
@@ -197,15 +94,15 @@ def turn_up(scene: Scene, draws: Draws) -> None:
 def cover(scene: Scene, draws: Draws) -> None:
     """The second object slides over the main one until it hides it."""
     main, second = scene.track("main"), scene.track("second")
-    away = (_contact(draws) + draws.gap) / 2 * (1 - scene.progress)
-    across, down = _unit(draws.bearing)
+    away = (contact(draws) + draws.gap) / 2 * (1 - scene.progress)
+    across, down = unit(draws.bearing)
     second.x, second.y = main.x + away * across, main.y + away * down
     scene.bring_to_front("second")
 
 
 def bring_together(scene: Scene, draws: Draws) -> None:
     """Both objects approach each other until they touch."""
-    across, down = _unit(draws.bearing)
+    across, down = unit(draws.bearing)
     step = draws.gap / 2 * scene.progress
     for role, sign in (("main", 1), ("second", -1)):
         track = scene.track(role)
@@ -214,7 +111,7 @@ def bring_together(scene: Scene, draws: Draws) -> None:
 
 def bring_closer(scene: Scene, draws: Draws) -> None:
     """The main object approaches the second, which stays."""
-    across, down = _unit(draws.bearing)
+    across, down = unit(draws.bearing)
     main = scene.track("main")
     main.x, main.y = (
         main.x + draws.gap * scene.progress * across,
@@ -247,15 +144,15 @@ def pass_by(scene: Scene, draws: Draws) -> None:
 
 def _meet(scene: Scene, draws: Draws, *, along: FloatArray, aside: float) -> None:
     """Both objects on opposite sides of a point: `along` (T,) in [-1, 1], `aside` in contact distances."""
-    across, down = _unit(draws.bearing)
-    contact, reach = _contact(draws), draws.amplitude / 2 + draws.gap / 2
-    halfway = (contact + draws.gap) / 2
+    across, down = unit(draws.bearing)
+    touching, reach = contact(draws), (draws.amplitude + draws.gap) / 2
+    halfway = (touching + draws.gap) / 2
     centre_x, centre_y = draws.middle[0] + halfway * across, draws.middle[1] + halfway * down
     for role, sign in (("main", 1), ("second", -1)):
         track = scene.track(role)
         # with nothing aside the outlines touch at along = 0, so half the contact distance stays between the centres
-        distance = reach * along - (contact / 2 if aside == 0 else 0)
-        offset = aside * contact / 2
+        distance = reach * along - (touching / 2 if aside == 0 else 0)
+        offset = aside * touching / 2
         track.x = centre_x + sign * (distance * across - offset * down)
         track.y = centre_y + sign * (distance * down + offset * across)
 
@@ -294,7 +191,7 @@ def poke(scene: Scene, draws: Draws) -> None:
     """A finger comes, pushes the object a little, and goes back; the object stays where it was pushed."""
     main, nudge = scene.track("main"), draws.nudge * draws.radius
     travel = _poke_travel(draws, turning_point=nudge)
-    across, down = _unit(draws.hand_bearing)
+    across, down = unit(draws.hand_bearing)
     pushed = np.maximum.accumulate(np.clip(travel, 0, None)) - nudge / 2
     _reach(scene, draws, travel - nudge / 2)
     main.x, main.y = main.x + pushed * across, main.y + pushed * down
@@ -315,7 +212,7 @@ def _poke_travel(draws: Draws, *, turning_point: float) -> FloatArray:
 def _touch(scene: Scene, draws: Draws, *, bearing: float) -> None:
     """Let the hand point along `bearing` with its tip on the main object's rim, all the time."""
     main, hand = scene.track("main"), scene.track("hand")
-    across, down = _unit(bearing)
+    across, down = unit(bearing)
     hand.x, hand.y = main.x - 0.75 * main.radius * across, main.y - 0.75 * main.radius * down
     hand.angle = np.full_like(hand.angle, bearing)
     scene.bring_to_front("hand")
@@ -324,7 +221,7 @@ def _touch(scene: Scene, draws: Draws, *, bearing: float) -> None:
 def _reach(scene: Scene, draws: Draws, travel: FloatArray) -> None:
     """Let the hand's tip be `travel` (T,) beyond the main object's rim, coming along its bearing."""
     main, hand = scene.track("main"), scene.track("hand")
-    across, down = _unit(draws.hand_bearing)
+    across, down = unit(draws.hand_bearing)
     hand.x = main.x + (travel - 0.85 * main.radius) * across
     hand.y = main.y + (travel - 0.85 * main.radius) * down
     scene.bring_to_front("hand")

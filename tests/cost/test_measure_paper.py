@@ -1,0 +1,241 @@
+"""Costs of a paper's rows: what is in a record, what is measured once, what is kept, and the command that prints it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from vidrepro.cli.measure import measure
+from vidrepro.cost import papers
+from vidrepro.cost.papers import measure_paper, printed_cost
+from vidrepro.errors import ConfigError, UnknownNameError, VidreproError
+from vidrepro.experiments import Paper, load_paper
+from vidrepro.experiments.schema import CostInput
+
+ISSUE_KEYS = {
+    "experiment",
+    "backbone",
+    "mechanism",
+    "gmacs_fvcore",
+    "gmacs_conv_linear",
+    "gmacs_printed_convention",
+    "params",
+    "uncounted",
+}
+
+
+@pytest.fixture(scope="module")
+def small_paper() -> Paper:
+    """M2A's tables, counted on a clip that takes no time."""
+    return replace(load_paper("m2a"), cost_input=CostInput(frames=2, size=32, classes=5))
+
+
+@pytest.fixture(scope="module")
+def one_row(small_paper: Paper) -> Paper:
+    """As `small_paper`, with the first row of Table I alone."""
+    table = small_paper.table("I")
+    return replace(small_paper, tables=(replace(table, rows=table.rows[:1]),))
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder shared by the tests that are not about measuring."""
+    return tmp_path_factory.mktemp("results")
+
+
+@pytest.fixture
+def networks_measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The mechanisms of the networks that are really measured."""
+    done: list[str] = []
+    original = papers._measure
+
+    def counting(network: papers.ModelConfig, clip: CostInput) -> papers.Record:
+        done.append(f"{network.backbone} {network.mechanism} {network.temporal_shift}")
+        return original(network, clip)
+
+    monkeypatch.setattr(papers, "_measure", counting)
+    return done
+
+
+def test_every_row_of_every_table_is_listed_in_printed_order(small_paper: Paper, kept: Path) -> None:
+    records = measure_paper(small_paper, results=kept)
+    assert [record["experiment"] for record in records] == [row.id for t in small_paper.tables for row in t.rows]
+    for record in records:
+        assert record.keys() >= ISSUE_KEYS
+        measured = record["not_measured"] is None
+        assert (record["gmacs_fvcore"] is not None) == (record["params"] is not None) == measured
+        assert measured or record["not_measured"].strip()
+        assert (record["frames"], record["size"], record["classes"]) == (2, 32, 5)
+    assert json.loads(json.dumps(records, allow_nan=False)) == records
+
+
+def test_rows_that_share_a_network_are_measured_once(small_paper: Paper, networks_measured: list[str]) -> None:
+    records = {record["experiment"]: record for record in measure_paper(small_paper, "I,V")}
+    assert len(networks_measured) == len(set(networks_measured))
+    first, again = records["m2a/table1/m2a"], records["m2a/table5/m2a"]
+    assert {key for key in first if first[key] != again[key]} == {"experiment", "table"}
+    assert records["m2a/table5/tsm"]["params"] == records["m2a/table1/none"]["params"]
+
+
+def test_the_rule_of_each_cell_is_told(small_paper: Paper, kept: Path) -> None:
+    rules = {record["label"]: record["rule"] for record in measure_paper(small_paper, "I", results=kept)}
+    assert rules == {
+        "None": "ptflops-0.6",
+        "M2A-Attention": "ptflops-0.6",
+        "M2A-Motion": "ptflops-0.6",
+        "M2A": "ptflops-0.6+bmm+sigmoid",
+    }
+
+
+def test_matches_printed_compares_the_printed_digits(small_paper: Paper, kept: Path) -> None:
+    """A clip of 2x32x32 cannot cost what the paper prints for 8x224x224, and a column without costs says nothing."""
+    assert {record["matches_printed"] for record in measure_paper(small_paper, "I", results=kept)} == {False}
+    assert {record["matches_printed"] for record in measure_paper(small_paper, "IV", results=kept)} == {None}
+
+
+def test_printed_decimals_are_the_columns(small_paper: Paper) -> None:
+    table = small_paper.table("I")
+    cells = [list(cells) for cells in table.printed.rows]
+    cells[0][1] = 14.5  # printed as 14.50, which YAML does not keep
+    changed = replace(table, printed=table.printed.model_copy(update={"rows": cells}))
+    paper = replace(small_paper, tables=(changed,))
+    row = replace(changed.rows[0], printed={**changed.rows[0].printed, "gmacs_per_video": 14.5})
+    assert printed_cost(paper, row) == (14.5, 2)
+
+
+def test_a_row_nobody_can_build_is_listed_with_its_reason(small_paper: Paper, kept: Path) -> None:
+    table = small_paper.table("I")
+    unbuildable = replace(table.rows[1], layers=(*table.rows[1].layers, ("test", {"model": {"mechanism": "m3a"}})))
+    paper = replace(small_paper, tables=(replace(table, rows=(table.rows[0], unbuildable)),))
+    none, broken = measure_paper(paper, "I", results=kept)
+    assert none["not_measured"] is None and none["gmacs_fvcore"] > 0
+    assert "m3a" in broken["not_measured"] and broken["gmacs_fvcore"] is None and broken["mechanism"] == "m3a"
+
+
+def test_overrides_reach_every_row(small_paper: Paper, kept: Path) -> None:
+    """After the first convolution of MobileNetV2's blocks there are many more channels than before it."""
+    released = measure_paper(small_paper, "II", results=kept)
+    text = measure_paper(small_paper, "II", overrides=["model.variant=paper"])
+    assert {record["variant"] for record in text} == {"paper"}
+    assert released[0]["params"] == text[0]["params"]
+    assert text[3]["gmacs_conv_linear"] > 1.2 * released[3]["gmacs_conv_linear"]
+
+
+@pytest.mark.parametrize(
+    ("override", "error"), [("model.mechansim=m2a", ConfigError), ("model.mechanism=m3a", UnknownNameError)]
+)
+def test_a_wrong_override_is_refused(small_paper: Paper, override: str, error: type[VidreproError]) -> None:
+    with pytest.raises(error):
+        measure_paper(small_paper, "I", overrides=[override])
+
+
+def test_measured_costs_are_kept(one_row: Paper, tmp_path: Path, networks_measured: list[str]) -> None:
+    first = measure_paper(one_row, "I", results=tmp_path)
+    assert len(networks_measured) == 1 == len(list((tmp_path / ".cache" / "cost").glob("*.json")))
+    assert measure_paper(one_row, "I", results=tmp_path) == first
+    assert len(networks_measured) == 1
+
+
+@pytest.mark.parametrize("change", ["code", "clip", "damage"])
+def test_kept_costs_are_not_used_for_anything_else(
+    one_row: Paper, tmp_path: Path, networks_measured: list[str], monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    first = measure_paper(one_row, "I", results=tmp_path)
+    paper = one_row
+    if change == "code":
+        monkeypatch.setattr(papers, "_code_fingerprint", lambda: "other")
+    elif change == "clip":
+        paper = replace(one_row, cost_input=CostInput(frames=2, size=64, classes=5))
+    else:
+        for file in (tmp_path / ".cache" / "cost").glob("*.json"):
+            file.write_text(file.read_text()[:-20])
+    second = measure_paper(paper, "I", results=tmp_path)
+    assert len(networks_measured) == 2
+    assert (second == first) == (change != "clip")
+
+
+def test_a_results_folder_that_cannot_be_written_costs_time_only(
+    small_paper: Paper, kept: Path, tmp_path: Path
+) -> None:
+    blocked = tmp_path / "results"
+    blocked.write_text("a file where the folder should be")
+    assert measure_paper(small_paper, "I", results=blocked) == measure_paper(small_paper, "I", results=kept)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[str, str]]:
+    """Runs ``vidrepro measure`` with its results in a fresh folder; returns (stdout, stderr)."""
+    monkeypatch.setenv("VIDREPRO_RESULTS", str(tmp_path))
+    app = typer.Typer()
+    app.command()(measure)
+
+    def command(*words: str) -> tuple[str, str]:
+        result = CliRunner().invoke(app, words, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.stdout, result.stderr
+
+    return command
+
+
+def test_command_gives_the_figures_of_the_issue(run: Callable[..., tuple[str, str]]) -> None:
+    """Done-criterion 3: 8x224x224, 174 classes, to three decimals; JSON alone on stdout."""
+    stdout, stderr = run("m2a", "--table", "I,II", "--json")
+    records = json.loads(stdout)
+    assert stderr == ""
+    assert {(r["frames"], r["size"], r["classes"]) for r in records} == {(8, 224, 174)}
+    figures = {
+        (r["backbone"], r["label"]): (round(r["gmacs_fvcore"], 3), round(r["gmacs_printed_convention"], 3), r["params"])
+        for r in records
+    }
+    assert figures == {
+        ("resnet18", "None"): (14.549, 14.574, 11_265_774),
+        ("resnet18", "M2A-Attention"): (14.773, 14.788, 11_265_774 + 111_224),
+        ("resnet18", "M2A-Motion"): (14.755, 14.788, 11_265_774 + 111_224),
+        ("resnet18", "M2A"): (14.773, 14.810, 11_265_774 + 111_224),
+        ("mobilenetv2", "None"): (2.505, 2.553, 2_446_766),
+        ("mobilenetv2", "M2A-Attention"): (2.533, 2.579, 2_446_766 + 22_027),
+        ("mobilenetv2", "M2A-Motion"): (2.528, 2.579, 2_446_766 + 22_027),
+        ("mobilenetv2", "M2A"): (2.533, 2.584, 2_446_766 + 22_027),
+    }
+    assert all(record["matches_printed"] and record["cross_check"]["agrees"] for record in records)
+
+
+def test_command_prints_numbers_rules_and_reasons(
+    run: Callable[..., tuple[str, str]], small_paper: Paper, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(papers, "load_paper", lambda name: small_paper)
+    stdout, _ = run("m2a", "--table", "I,III", "--results", str(kept))
+    records = measure_paper(small_paper, "I,III", results=kept)
+    lines = stdout.splitlines()
+    for record in records:
+        line = next(line for line in lines if f" {record['experiment']} " in line)
+        if record["not_measured"] is None:
+            assert f"{record['gmacs_fvcore']:.3f}" in line and f"{record['params']:,}" in line
+        else:
+            assert record["not_measured"] in " ".join(stdout.split())
+    for rule in ("ptflops-0.6:", "ptflops-0.6+bmm+sigmoid:"):
+        assert rule in stdout
+    assert "sigmoid" in next(line for line in lines if line.startswith("not counted by fvcore"))
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["m3a"], "unknown paper or benchmark 'm3a'"),
+        (["m2a", "--table", "XI"], "unknown table of m2a 'XI'"),
+        (["m2a", "--batch", "2"], "--batch has no meaning"),
+        (["startup", "--table", "I"], "--table has no meaning"),
+        (["loader", "--dataset", "nowhere"], "dataset 'nowhere' is not prepared"),
+        (["throughput", "--preset", "tinny"], "unknown preset 'tinny'"),
+        (["throughput", "--preset", "tiny", "--device", "tpu9"], "device"),
+    ],
+)
+def test_command_refuses(run: Callable[..., tuple[str, str]], tmp_path: Path, words: list[str], problem: str) -> None:
+    with pytest.raises(VidreproError, match=problem):
+        run(*words, "--data", str(tmp_path))
