@@ -58,9 +58,13 @@ def test_errors_survive_pickling_with_their_parts() -> None:
     error = DecodeError("broken", given=3, allowed=["a", "b"], hint="do", where=("x.csv", 4))
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is DecodeError and isinstance(copy, VidreproError)
-    assert copy.details() == error.details() == [
-        ("where", "x.csv, line 4"),
-        ("given", "3"),
-        ("allowed", "a, b"),
-        ("next", "do"),
-    ]
+    assert (
+        copy.details()
+        == error.details()
+        == [
+            ("where", "x.csv, line 4"),
+            ("given", "3"),
+            ("allowed", "a, b"),
+            ("next", "do"),
+        ]
+    )

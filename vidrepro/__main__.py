@@ -45,7 +45,9 @@ def _run(words: list[str], debug: bool) -> int:
             _print_panel(error.problem, error.details())
             return USAGE_ERROR
         defect = f"{type(error).__name__}: {error}"
-        _print_panel(defect, [("next", "this is a defect of vidrepro; run again with --debug and report the traceback")])
+        _print_panel(
+            defect, [("next", "this is a defect of vidrepro; run again with --debug and report the traceback")]
+        )
         return 1
 
 

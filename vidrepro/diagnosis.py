@@ -12,7 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-PACKAGES = ("torch", "torchvision", "av", "fvcore", "numpy", "pandas", "scikit-learn", "scipy", "matplotlib", "pydantic")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "av",
+    "fvcore",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "scipy",
+    "matplotlib",
+    "pydantic",
+)
 MODULES = {"scikit-learn": "sklearn"}  # where a package's module has another name
 DECODERS = ("h264", "vp9", "mpeg4", "mjpeg")
 ENCODERS = ("libx264",)
@@ -44,7 +55,9 @@ def diagnose(data_folder: Path) -> list[Finding]:
     findings += _codecs()
     findings += _datasets(data_folder)
     free = shutil.disk_usage(_existing(data_folder)).free / 2**30
-    findings.append(Finding("system", "disk", "ok" if free > 5 else "warning", f"{free:.0f} GiB free for {data_folder}"))
+    findings.append(
+        Finding("system", "disk", "ok" if free > 5 else "warning", f"{free:.0f} GiB free for {data_folder}")
+    )
     return findings
 
 
@@ -147,7 +160,9 @@ def _datasets(data_folder: Path) -> list[Finding]:
             text = ", ".join(f"{split} {count['ok']} ({count['bad']} bad)" for split, count in counts.items())
             findings.append(Finding("datasets", name, "ok", f"{text}, fingerprint {found.fingerprint}"))
         else:
-            findings.append(Finding("datasets", name, "broken", found.problem, found.hint or f"vidrepro prepare {name}"))
+            findings.append(
+                Finding("datasets", name, "broken", found.problem, found.hint or f"vidrepro prepare {name}")
+            )
     if not findings:
         hint = "vidrepro prepare synthetic"
         findings.append(Finding("datasets", "(none)", "warning", f"nothing is prepared in {data_folder}", hint))

@@ -70,7 +70,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o644)  # mkstemp's 0600 would hide shared results from colleagues
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         raise not_writable(path, error) from error
     finally:

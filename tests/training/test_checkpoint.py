@@ -72,14 +72,12 @@ def test_another_architecture_is_refused_by_key(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"(?s)another architecture.*weight"):
         load_network(nn.Linear(4, 2), state, tmp_path)
     with pytest.raises(CheckpointError, match=r"(?s)another architecture.*bias"):
-        load_network(
-            nn.Sequential(nn.Linear(3, 2)), {"0.weight": state["weight"], "bias": state["bias"]}, tmp_path
-        )
+        load_network(nn.Sequential(nn.Linear(3, 2)), {"0.weight": state["weight"], "bias": state["bias"]}, tmp_path)
 
 
 def test_random_state_round_trips_through_a_checkpoint(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "x.pt", {"random": random_state()})
-    drawn = torch.rand(3), random.random(), np.random.rand(), random.gauss(0, 1)
+    drawn = torch.rand(3), random.random(), np.random.rand(), random.gauss(0, 1)  # noqa: NPY002
     set_random_state(load_checkpoint(tmp_path / "x.pt")["random"])
-    again = torch.rand(3), random.random(), np.random.rand(), random.gauss(0, 1)
+    again = torch.rand(3), random.random(), np.random.rand(), random.gauss(0, 1)  # noqa: NPY002
     assert torch.equal(drawn[0], again[0]) and drawn[1:] == again[1:]

@@ -44,9 +44,7 @@ def trainer(config: RunConfig, toy: Manifest, folder: Path, **options: Any) -> T
 
 def final_tensors(folder: Path) -> dict[str, torch.Tensor]:
     content = torch.load(folder / "last.pt", weights_only=True)
-    momentum = {
-        f"momentum {index}": state["momentum_buffer"] for index, state in content["optimizer"]["state"].items()
-    }
+    momentum = {f"momentum {index}": state["momentum_buffer"] for index, state in content["optimizer"]["state"].items()}
     return {**content["model"], **momentum, "random": content["random"]["torch"]}
 
 
@@ -87,7 +85,9 @@ def test_gradients_are_accumulated(toy: Manifest, toy_config: RunConfig, tmp_pat
     frozen = ["train.frozen_batch_norm=all-but-first", "model.dropout=0", "model.mechanism=none"]
     together = trainer(changed(toy_config, *frozen, "train.batch_size=8", "train.epochs=1"), toy, tmp_path / "a")
     apart = trainer(
-        changed(toy_config, *frozen, "train.batch_size=4", "train.accumulation=2", "train.epochs=1"), toy, tmp_path / "b"
+        changed(toy_config, *frozen, "train.batch_size=4", "train.accumulation=2", "train.epochs=1"),
+        toy,
+        tmp_path / "b",
     )
     for each in (together, apart):
         each.model.backbone.bn1.eval()  # the one norm that partial BN leaves running
@@ -177,7 +177,9 @@ def test_results_that_cannot_be_written_are_refused(toy: Manifest, toy_config: R
         execute_run(toy_config, toy, 0, tmp_path / "results", device="cpu")
 
 
-def test_motion_is_learned_and_an_order_blind_network_cannot(toy_data: Path, toy_config: RunConfig, tmp_path: Path) -> None:
+def test_motion_is_learned_and_an_order_blind_network_cannot(
+    toy_data: Path, toy_config: RunConfig, tmp_path: Path
+) -> None:
     """On two classes that are each other's reversal, the temporal shift gets far; none stays at the ceiling."""
     from tests.conftest import make_toy_dataset
 
@@ -185,7 +187,9 @@ def test_motion_is_learned_and_an_order_blind_network_cannot(toy_data: Path, toy
     # TSM's TRAIN rule treats both directions alike where N is a multiple of T; its VAL and TEST rules take every other
     # frame, the odd ones, whose set alone tells the direction here: nothing may be trained on them.
     recipe = ["train.epochs=12", "train.batch_size=8", "data.crop=centre"]
-    shift = trainer(changed(toy_config, *recipe, "model.mechanism=none", "model.temporal_shift=true"), data, tmp_path / "s")
+    shift = trainer(
+        changed(toy_config, *recipe, "model.mechanism=none", "model.temporal_shift=true"), data, tmp_path / "s"
+    )
     blind = trainer(changed(toy_config, *recipe, "model.mechanism=none"), data, tmp_path / "n")
     shifted, none = shift.run(), blind.run()
     assert shifted.best is not None and none.last is not None

@@ -34,7 +34,9 @@ def ablate(
     ] = None,
     weights: options.Weights = None,
     overrides: options.Overrides = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs, their settings and states; do nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the runs, their settings and states; do nothing.")
+    ] = False,
     device: options.Device = "auto",
     workers: options.Workers = 0,
     cache: options.Cache = "auto",
@@ -108,7 +110,9 @@ def _seeds(text: str) -> list[int]:
         if min(seeds) < 0:
             raise ValueError
     except ValueError as error:
-        raise ConfigError("--seeds is not understood", given=text, allowed="whole numbers from 0, e.g. 0,1,2") from error
+        raise ConfigError(
+            "--seeds is not understood", given=text, allowed="whole numbers from 0, e.g. 0,1,2"
+        ) from error
     return list(dict.fromkeys(seeds))
 
 

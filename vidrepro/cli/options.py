@@ -18,7 +18,8 @@ Dataset = Annotated[
     str, typer.Option("--dataset", help="A prepared dataset; auto = the paper's if prepared, else the embedded one.")
 ]
 Preset = Annotated[
-    str | None, typer.Option("--preset", help="Recipe: paper, tiny, … (default: tiny on the embedded dataset, else paper).")
+    str | None,
+    typer.Option("--preset", help="Recipe: paper, tiny, … (default: tiny on the embedded dataset, else paper)."),
 ]
 Backbone = Annotated[str | None, typer.Option("--backbone", help="Train this backbone instead of the table's.")]
 Overrides = Annotated[
@@ -29,5 +30,7 @@ Weights = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Loader processes a run; results do not depend on it.")]
-Cache = Annotated[str, typer.Option("--cache", help="Keep decoded frames in one file: auto (small sets), always, never.")]
+Cache = Annotated[
+    str, typer.Option("--cache", help="Keep decoded frames in one file: auto (small sets), always, never.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")]

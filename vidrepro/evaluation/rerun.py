@@ -73,9 +73,7 @@ def evaluate_run(
     load_network(model, content["model"], path)
     where = choose_device(device)
     dataset = ClipDataset(manifest, split, config.data, seed=0, training=False, cache=open_cache(manifest, "auto"))
-    logits = evaluate(
-        model.to(where), dataset, device=where, batch_size=2 * config.train.batch_size, workers=workers
-    )
+    logits = evaluate(model.to(where), dataset, device=where, batch_size=2 * config.train.batch_size, workers=workers)
     named = str(config.data.protocol)
     target = scores_path(folder, split, named, which)
     save_scores(target, Scores(np.asarray(dataset.ids), dataset.labels, logits, manifest.fingerprint, named))
@@ -101,9 +99,7 @@ def _with_protocol(config: RunConfig, text: str | None) -> RunConfig:
             allowed=str(config.data.frames),
         )
     if wanted.crops not in (1, 3) or wanted.clips not in (1, 2):
-        raise ConfigError(
-            f"protocol '{text}' is not available", given=text, allowed="1 or 3 crops, 1 or 2 clips"
-        )
+        raise ConfigError(f"protocol '{text}' is not available", given=text, allowed="1 or 3 crops, 1 or 2 clips")
     side = max(wanted.size, config.data.eval_short_side)  # TSM's --full_res: a 256 crop of frames resized to 256
     data = config.data.model_copy(
         update={

@@ -75,6 +75,7 @@ def build_model(
     network, network_options = build_backbone(backbone, network_options)
     insertions = insert(network, resolved, frames, temporal_shift=temporal_shift)
     model = VideoClassifier(network, frames=frames, classes=classes, dropout=dropout, insertions=insertions)
+    model.backbone_options = network_options
     if weights is not None:
         from vidrepro.models.weights import load_file, load_imagenet
 

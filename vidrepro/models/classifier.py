@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from vidrepro.errors import ModelError
@@ -26,16 +28,24 @@ class VideoClassifier(nn.Module):
         insertions: what `vidrepro.models.insertion.insert` returned.
 
     Attributes:
+        backbone_options: all of the backbone's options as built; set by `vidrepro.models.build_model`.
         load_report: what became of every tensor of the weights the network was built with; None without any.
     """
 
     def __init__(
-        self, backbone: nn.Module, *, frames: int, classes: int, dropout: float, insertions: Insertions | None = None
+        self,
+        backbone: nn.Module,
+        *,
+        frames: int,
+        classes: int,
+        dropout: float,
+        insertions: Insertions | None = None,
     ) -> None:
         super().__init__()
         self.frames = frames
         self.classes = classes
         self.insertions: Insertions = dict(insertions or {})
+        self.backbone_options: dict[str, Any] = {}
         self.load_report: LoadReport | None = None
         self.backbone = backbone
         self.dropout = nn.Dropout(dropout)

@@ -67,7 +67,7 @@ def load_network(model: nn.Module, state: dict[str, torch.Tensor], path: Path) -
 def random_state() -> dict[str, Any]:
     """The state of every global random generator, as plain values."""
     version, internal, gauss = random.getstate()
-    legacy: Any = np.random.get_state(legacy=True)
+    legacy: Any = np.random.get_state(legacy=True)  # noqa: NPY002 - a library below us may use the global generator
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -84,4 +84,4 @@ def set_random_state(state: dict[str, Any]) -> None:
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     name, keys, position, has_gauss, cached = state["numpy"]
-    np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))  # noqa: NPY002

@@ -155,7 +155,7 @@ def _record(trainer: Trainer, name: str, provenance: dict[str, Any] | None, thre
         "protocol": str(config.data.protocol),
         "backbone": {
             "name": config.model.backbone,
-            "options": dict(config.model.backbone_options),
+            "options": trainer.model.backbone_options,
             "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
             "input_size": config.data.train_size,
             "frames": config.data.frames,

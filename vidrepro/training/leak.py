@@ -57,9 +57,7 @@ def check_leak(
         )
     recipe = config.train.model_copy(update={"epochs": factor * config.train.epochs})
     longer = config.model_copy(update={"train": recipe})
-    folder = execute_run(
-        longer, manifest, seed, results, device=device, threads=threads, reporter=reporter, stop=stop
-    )
+    folder = execute_run(longer, manifest, seed, results, device=device, threads=threads, reporter=reporter, stop=stop)
     record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
     last = record["last"]
     interval = binomtest(last["top1_correct"], last["clips"]).proportion_ci(method="wilson")

@@ -22,6 +22,7 @@ from vidrepro.evaluation.evaluate import evaluate
 from vidrepro.evaluation.metrics import accuracies
 from vidrepro.evaluation.scores import Scores, save_scores, scores_path
 from vidrepro.models import build_model
+from vidrepro.models.classifier import VideoClassifier
 from vidrepro.training import checkpoint, optimisation
 from vidrepro.training.progress import Progress, Reporter, StopSignal
 from vidrepro.training.run import BEST_CHECKPOINT, LAST_CHECKPOINT
@@ -311,7 +312,7 @@ class Trainer:
         )
 
 
-def build_network(config: RunConfig, classes: int, *, pretrained: bool = True) -> nn.Module:
+def build_network(config: RunConfig, classes: int, *, pretrained: bool = True) -> VideoClassifier:
     """The network a config describes, for a dataset of that many classes; its start weights only if `pretrained`."""
     model = config.model
     return build_model(

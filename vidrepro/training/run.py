@@ -26,7 +26,8 @@ IGNORED = "*.pt\n*.log\n.lock\nscores/\nprogress.json\n"
 def run_id(config: RunConfig, dataset_fingerprint: str, seed: int) -> str:
     """A run's name: readable, and unique by config, dataset content and seed."""
     model = config.model
-    mechanism = re.sub(r"[^a-z0-9]+", "-", model.mechanism.lower()).strip("-") + ("-tsm" if model.temporal_shift else "")
+    spec = f"{model.mechanism}-tsm" if model.temporal_shift else model.mechanism
+    mechanism = re.sub(r"[^a-z0-9]+", "-", spec.lower()).strip("-")
     return f"{config.dataset}_{model.backbone}_{mechanism}_{config.fingerprint[:8]}_{dataset_fingerprint[:8]}_s{seed}"
 
 
