@@ -38,7 +38,8 @@ bench: $(READY)
 	$(BIN)/vidrepro measure startup
 	$(BIN)/vidrepro measure loader
 	$(BIN)/vidrepro measure throughput
-	$(BIN)/vidrepro measure leak --data $(DEMO)/data
+	$(BIN)/vidrepro prepare synthetic --data $(DEMO)/data
+	$(BIN)/vidrepro measure leak --data $(DEMO)/data --results $(DEMO)/results
 
 tables: $(READY)
 	$(BIN)/vidrepro table --paper m2a --format md,csv,tex --figure

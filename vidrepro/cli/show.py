@@ -18,6 +18,9 @@ def show(
     differences: Annotated[
         bool, typer.Option("--differences", help="Paper: only where its text and its released code differ.")
     ] = False,
+    sheet: Annotated[
+        Path | None, typer.Option("--sheet", help="Prepared dataset: also draw a clip of each class into this picture.")
+    ] = None,
     dataset: options.Dataset = "auto",
     preset: options.Preset = None,
     backbone: options.Backbone = None,
@@ -36,7 +39,7 @@ def show(
 
       vidrepro show m2a/table1/m2a --preset paper
 
-      vidrepro show synthetic
+      vidrepro show synthetic --sheet synthetic.png
     """
     from vidrepro import files
     from vidrepro.cli.output import console, print_json
@@ -46,6 +49,8 @@ def show(
     kind, printer = _kind_of(target, files.data_folder(data), files.results_folder(results))
     if differences and kind != "paper":
         raise typer.BadParameter(f"--differences is about a paper ({', '.join(paper_names())}), not about '{target}'")
+    if sheet is not None and kind != "dataset":
+        raise typer.BadParameter(f"--sheet is about a prepared dataset, not about '{target}'")
     content: Any
     if kind == "paper":
         from vidrepro.report.describe import describe_differences, describe_paper
@@ -59,7 +64,12 @@ def show(
         from vidrepro.data.manifest import load_manifest
         from vidrepro.report.describe import describe_dataset
 
-        content = describe_dataset(load_manifest(target, files.data_folder(data)))
+        manifest = load_manifest(target, files.data_folder(data))
+        content = describe_dataset(manifest)
+        if sheet is not None:
+            from vidrepro.data.contact_sheet import write_contact_sheet
+
+            write_contact_sheet(manifest, sheet)
     else:
         content = _run_record(target, files.results_folder(results))
     if json:

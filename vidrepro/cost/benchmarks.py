@@ -146,11 +146,14 @@ def measure_startup(options: Options) -> list[Record]:
 def _throughput_of_preset(preset: str, options: Options) -> list[Record]:
     import torch
 
+    from vidrepro.training.allocator import keep_freed_memory
     from vidrepro.training.execute import choose_device
 
     paper = load_paper("m2a")
     load_preset(preset)
     device = choose_device(options.device)
+    if device.type == "cpu":
+        keep_freed_memory()  # as training does
     dataset = EMBEDDED_DATASET if load_preset(preset).for_datasets else paper.dataset
     rows = [row for row in select_rows(paper) if row.runnable]
     configs = [resolve_row(row, dataset=dataset, preset=preset, backbone=options.backbone) for row in rows]
@@ -168,20 +171,10 @@ def _training_step(config: RunConfig, classes: int, batch: int, device: torch.de
     import torch
 
     from vidrepro.data.augment import normalise
-    from vidrepro.models import build_model
+    from vidrepro.models import build_from_config
 
-    network, data = config.model, config.data
-    model = build_model(
-        network.backbone,
-        network.mechanism,
-        frames=data.frames,
-        classes=classes,
-        temporal_shift=network.temporal_shift,
-        variant=network.variant,
-        dropout=network.dropout,
-        options=network.options,
-        backbone_options=network.backbone_options,
-    ).to(device)
+    data = config.data
+    model = build_from_config(config.model, frames=data.frames, classes=classes, pretrained=False).to(device)
     if config.train.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.train()

@@ -182,18 +182,9 @@ def _printed_convention(paper: str, mechanism: str, measured: Record, facts: Rec
 
 def _measure(network: ModelConfig, clip: CostInput) -> Record:
     from vidrepro.cost.report import measure_model
-    from vidrepro.models import build_model
+    from vidrepro.models import build_from_config
 
-    model = build_model(
-        network.backbone,
-        network.mechanism,
-        frames=clip.frames,
-        classes=clip.classes,
-        temporal_shift=network.temporal_shift,
-        variant=network.variant,
-        options=network.options,
-        backbone_options=network.backbone_options,
-    )
+    model = build_from_config(network, frames=clip.frames, classes=clip.classes, pretrained=False)
     return measure_model(model, frames=clip.frames, size=clip.size).as_dict()
 
 

@@ -16,9 +16,9 @@ from vidrepro.errors import ConfigError, ManifestError, unknown_name
 from vidrepro.evaluation.evaluate import evaluate
 from vidrepro.evaluation.metrics import accuracies
 from vidrepro.evaluation.scores import Scores, save_scores, scores_path
+from vidrepro.models import build_from_config
 from vidrepro.training.checkpoint import load_checkpoint, load_network
 from vidrepro.training.execute import choose_device
-from vidrepro.training.loop import build_network
 from vidrepro.training.run import BEST_CHECKPOINT, LAST_CHECKPOINT, RUN_FILE
 
 CHECKPOINTS = {"best": BEST_CHECKPOINT, "last": LAST_CHECKPOINT}
@@ -69,7 +69,7 @@ def evaluate_run(
         )
     path = folder / CHECKPOINTS[which]
     content = load_checkpoint(path)
-    model = build_network(config, len(manifest.classes), pretrained=False)
+    model = build_from_config(config.model, frames=config.data.frames, classes=len(manifest.classes), pretrained=False)
     load_network(model, content["model"], path)
     where = choose_device(device)
     dataset = ClipDataset(manifest, split, config.data, seed=0, training=False, cache=open_cache(manifest, "auto"))

@@ -1,8 +1,16 @@
 """Networks by name: `build_model` for a whole classifier, `build_mechanism` for one module alone."""
 
-from vidrepro.models.build import backbone_names, build_model, mechanism_names
+from vidrepro.models.build import backbone_names, build_from_config, build_model, mechanism_names
 from vidrepro.models.classifier import VideoClassifier
 from vidrepro.models.mechanisms import build_mechanism
 from vidrepro.models.report import LoadReport
 
-__all__ = ["LoadReport", "VideoClassifier", "backbone_names", "build_mechanism", "build_model", "mechanism_names"]
+__all__ = [
+    "LoadReport",
+    "VideoClassifier",
+    "backbone_names",
+    "build_from_config",
+    "build_mechanism",
+    "build_model",
+    "mechanism_names",
+]

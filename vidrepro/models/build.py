@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vidrepro.config import ModelConfig
 from vidrepro.errors import ModelError, UnknownNameError, closest, unknown_name
 from vidrepro.models.backbones import BACKBONES, backbone_entry, build_backbone
 from vidrepro.models.classifier import VideoClassifier
@@ -84,6 +85,22 @@ def build_model(
         else:
             model.load_report = load_file(model, Path(weights))
     return model
+
+
+def build_from_config(config: ModelConfig, *, frames: int, classes: int, pretrained: bool = True) -> VideoClassifier:
+    """The network a run's settings describe; see `build_model`. Its start weights are left out unless `pretrained`."""
+    return build_model(
+        config.backbone,
+        config.mechanism,
+        frames=frames,
+        classes=classes,
+        temporal_shift=config.temporal_shift,
+        variant=config.variant,
+        weights=config.weights if pretrained else None,
+        dropout=config.dropout,
+        options=config.options,
+        backbone_options=config.backbone_options,
+    )
 
 
 def _sort_options(

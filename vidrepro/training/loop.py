@@ -21,8 +21,7 @@ from vidrepro.errors import CheckpointError, ConfigError, TrainingError
 from vidrepro.evaluation.evaluate import evaluate
 from vidrepro.evaluation.metrics import accuracies
 from vidrepro.evaluation.scores import Scores, save_scores, scores_path
-from vidrepro.models import build_model
-from vidrepro.models.classifier import VideoClassifier
+from vidrepro.models import build_from_config
 from vidrepro.training import checkpoint, optimisation
 from vidrepro.training.progress import Progress, Reporter, StopSignal
 from vidrepro.training.run import BEST_CHECKPOINT, LAST_CHECKPOINT
@@ -100,7 +99,8 @@ class Trainer:
                 hint="lower train.batch_size or train.accumulation with --set",
             )
         torch.manual_seed(seed)
-        self.model = build_network(config, len(manifest.classes)).to(device)
+        self.model = build_from_config(config.model, frames=config.data.frames, classes=len(manifest.classes))
+        self.model.to(device)
         if config.train.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._train_mode()
@@ -310,23 +310,6 @@ class Trainer:
                 "random": checkpoint.random_state(),
             },
         )
-
-
-def build_network(config: RunConfig, classes: int, *, pretrained: bool = True) -> VideoClassifier:
-    """The network a config describes, for a dataset of that many classes; its start weights only if `pretrained`."""
-    model = config.model
-    return build_model(
-        model.backbone,
-        model.mechanism,
-        frames=config.data.frames,
-        classes=classes,
-        temporal_shift=model.temporal_shift,
-        variant=model.variant,
-        weights=model.weights if pretrained else None,
-        dropout=model.dropout,
-        options=dict(model.options),
-        backbone_options=dict(model.backbone_options),
-    )
 
 
 class _Clock:
