@@ -72,6 +72,7 @@ class ModelConfig(_Strict):
     options: dict[str, Scalar] = {}  # of the mechanism, each overriding one choice of the variant
     backbone_options: dict[str, Scalar] = {}  # e.g. width, stem
     dropout: float = Field(0.5, ge=0, lt=1)
+    head_std: float = Field(0.001, gt=0)  # of the linear layer's start; the released 0.001 suits a pretrained backbone
     weights: str | None = None  # "imagenet", a file, or None for a random start
 
 

@@ -71,7 +71,7 @@ def test_help_shows_examples_and_imports_nothing_heavy(command: str) -> None:
         (["measure", "m2b"], "m2a"),
         (["show", "m2b"], "m2a"),
         (["evaluate", "nothing"], "no finished run"),
-        (["ablate"], "PAPER"),
+        (["ablate"], "Missing argument"),
         (["frobnicate"], "frobnicate"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -161,14 +162,45 @@ def test_execute_writes_a_complete_record_once(toy: Manifest, toy_config: RunCon
     assert not seen and (folder / "run.json").stat().st_mtime_ns == before
 
 
-def test_a_run_held_by_another_process_is_refused(toy: Manifest, toy_config: RunConfig, tmp_path: Path) -> None:
+def test_a_run_held_by_another_process_is_refused(
+    toy: Manifest, toy_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import filelock
 
+    from vidrepro.training import execute
     from vidrepro.training.run import make_run_folder, run_id
+
+    monkeypatch.setattr(execute, "LOCK_SECONDS", 0.1)
 
     folder = make_run_folder(tmp_path, run_id(toy_config, toy.fingerprint, 0))
     with filelock.FileLock(folder / ".lock"), pytest.raises(ResultsError, match="another process"):
         execute_run(toy_config, toy, 0, tmp_path, device="cpu")
+
+
+def test_start_weights_are_used_recorded_and_bound_to_the_run(
+    toy: Manifest, toy_config: RunConfig, tmp_path: Path
+) -> None:
+    from vidrepro.models import build_from_config
+
+    path = tmp_path / "start.pt"
+
+    def save_weights(seed: int) -> None:
+        torch.manual_seed(seed)
+        network = build_from_config(toy_config.model, frames=4, classes=2)
+        torch.save(network.state_dict(), path)
+
+    save_weights(7)
+    config = changed(toy_config, f"model.weights={path}", "train.epochs=1")
+    started = trainer(config, toy, tmp_path / "run").model.state_dict()
+    saved = torch.load(path, weights_only=True)
+    assert all(torch.equal(started[key], saved[key]) for key in saved)
+    folder = execute_run(config, toy, 0, tmp_path, device="cpu")
+    record = json.loads((folder / "run.json").read_text())
+    assert record["backbone"]["weights_digest"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert execute_run(config, toy, 0, tmp_path, device="cpu") == folder
+    save_weights(8)
+    with pytest.raises(CheckpointError, match="other weights of the same file name"):
+        execute_run(config, toy, 0, tmp_path, device="cpu")
 
 
 def test_results_that_cannot_be_written_are_refused(toy: Manifest, toy_config: RunConfig, tmp_path: Path) -> None:

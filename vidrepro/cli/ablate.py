@@ -131,7 +131,8 @@ def _prepare_embedded(out: Console, setting: Setting, *, json: bool) -> None:
 def _make_cache(manifest: Any, mode: str) -> None:
     from vidrepro.data.cache import open_cache
 
-    open_cache(manifest, mode)  # once, here, instead of all runs waiting for the first of them
+    # Once, here and with every core, instead of all runs waiting for the first of them.
+    open_cache(manifest, mode, workers=os.cpu_count() or 1)
 
 
 def _train_arguments(

@@ -9,7 +9,7 @@ from typing import Any
 from vidrepro.config import ModelConfig
 from vidrepro.errors import ModelError, UnknownNameError, closest, unknown_name
 from vidrepro.models.backbones import BACKBONES, backbone_entry, build_backbone
-from vidrepro.models.classifier import VideoClassifier
+from vidrepro.models.classifier import HEAD_STD, VideoClassifier
 from vidrepro.models.insertion import insert
 from vidrepro.models.mechanisms import MECHANISMS, Spec, parse_spec, resolve_mechanism
 from vidrepro.models.options import require_positive_integer
@@ -35,6 +35,7 @@ def build_model(
     variant: str = "official",
     weights: str | Path | None = None,
     dropout: float = 0.5,
+    head_std: float = HEAD_STD,
     options: Mapping[str, Any] | None = None,
     backbone_options: Mapping[str, Any] | None = None,
     **more_options: Any,
@@ -51,6 +52,7 @@ def build_model(
         weights: ``"imagenet"`` (torchvision's IMAGENET1K_V1), a file (`vidrepro.models.weights.load_file`), or None
             for a random start. What was loaded is told by the network's `load_report`.
         dropout: probability, before the linear layer.
+        head_std: standard deviation of the linear layer's start.
         options: the mechanism's options, each overriding one choice of the variant.
         backbone_options: the backbone's options, such as ``width`` and ``stem``.
         more_options: options of either, by name.
@@ -75,7 +77,9 @@ def build_model(
         resolved, temporal_shift = resolve_mechanism("none", variant, {}), True
     network, network_options = build_backbone(backbone, network_options)
     insertions = insert(network, resolved, frames, temporal_shift=temporal_shift)
-    model = VideoClassifier(network, frames=frames, classes=classes, dropout=dropout, insertions=insertions)
+    model = VideoClassifier(
+        network, frames=frames, classes=classes, dropout=dropout, head_std=head_std, insertions=insertions
+    )
     model.backbone_options = network_options
     if weights is not None:
         from vidrepro.models.weights import load_file, load_imagenet
@@ -98,6 +102,7 @@ def build_from_config(config: ModelConfig, *, frames: int, classes: int, pretrai
         variant=config.variant,
         weights=config.weights if pretrained else None,
         dropout=config.dropout,
+        head_std=config.head_std,
         options=config.options,
         backbone_options=config.backbone_options,
     )

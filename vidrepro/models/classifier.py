@@ -18,13 +18,15 @@ class VideoClassifier(nn.Module):
     """A 2-D backbone with average consensus over frames (TSN; the released M2A and TSM).
 
     Takes normalised float clips ``(N, T, C, H, W)``, returns logits ``(N, classes)``: the mean over the frames of
-    each frame's logits, with dropout on each frame's features. The linear layer starts at N(0, 0.001), bias 0.
+    each frame's logits, with dropout on each frame's features. The linear layer starts at N(0, head_std), bias 0.
 
     Args:
         backbone: ``(B, C, H, W)`` to ``(B, feature_channels)``, with its mechanisms already inside.
         frames: T, which the mechanisms inside were made for.
         classes: number of logits.
         dropout: probability, in [0, 1).
+        head_std: 0.001 in TSM and the released M2A. A backbone that starts at random then gets next to no gradient at
+            first; a larger one lets it learn sooner.
         insertions: what `vidrepro.models.insertion.insert` returned.
 
     Attributes:
@@ -39,6 +41,7 @@ class VideoClassifier(nn.Module):
         frames: int,
         classes: int,
         dropout: float,
+        head_std: float = HEAD_STD,
         insertions: Insertions | None = None,
     ) -> None:
         super().__init__()
@@ -50,7 +53,7 @@ class VideoClassifier(nn.Module):
         self.backbone = backbone
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(backbone.feature_channels, classes)  # type: ignore[arg-type]
-        nn.init.normal_(self.fc.weight, std=HEAD_STD)
+        nn.init.normal_(self.fc.weight, std=head_std)
         nn.init.zeros_(self.fc.bias)
 
     def forward(self, clips: Tensor) -> Tensor:

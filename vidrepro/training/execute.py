@@ -12,7 +12,7 @@ import torch
 from vidrepro.config import RunConfig
 from vidrepro.data.cache import open_cache
 from vidrepro.data.manifest import Manifest
-from vidrepro.errors import ConfigError, ResultsError
+from vidrepro.errors import CheckpointError, ConfigError, ResultsError
 from vidrepro.files import atomic_write_json, file_digest
 from vidrepro.training.allocator import keep_freed_memory
 from vidrepro.training.loop import Trainer
@@ -20,6 +20,7 @@ from vidrepro.training.progress import Reporter, StopSignal
 from vidrepro.training.run import LAST_CHECKPOINT, PROGRESS_FILE, RUN_FILE, environment, make_run_folder, run_id
 
 SCHEMA = 1
+LOCK_SECONDS = 10.0  # a training process whose parent was killed needs a moment to notice and to save
 
 
 def choose_device(name: str) -> torch.device:
@@ -97,13 +98,14 @@ def execute_run(
     folder = make_run_folder(results, run_id(config, manifest.fingerprint, seed))
     lock = filelock.FileLock(folder / ".lock")
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=LOCK_SECONDS)
     except filelock.Timeout as error:
         raise ResultsError(
             "another process is working on this run", given=folder.name, hint="wait for it, or stop it", where=folder
         ) from error
     with lock:
         if is_finished(folder):
+            _require_same_weights(folder, config)
             return folder
         if restart:
             (folder / LAST_CHECKPOINT).unlink(missing_ok=True)
@@ -130,10 +132,28 @@ def execute_run(
     return folder
 
 
+def _require_same_weights(folder: Path, config: RunConfig) -> None:
+    """A run is identified by the path of its start weights; another file under that path would be another run."""
+    record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    recorded, digest = record["backbone"]["weights_digest"], _weights_digest(config)
+    if digest is not None and digest != recorded:
+        raise CheckpointError(
+            "the finished run of these settings started from other weights of the same file name",
+            given=f"{config.model.weights}, digest {digest[:12]}",
+            allowed=f"digest {str(recorded)[:12]}",
+            hint="give the new weights another name, or delete the run's folder",
+            where=folder,
+        )
+
+
+def _weights_digest(config: RunConfig) -> str | None:
+    weights = config.model.weights
+    return file_digest(Path(weights)) if weights and Path(weights).is_file() else None
+
+
 def _record(trainer: Trainer, name: str, provenance: dict[str, Any] | None, threads: int | None) -> dict[str, Any]:
     config, manifest, state = trainer.config, trainer.manifest, trainer.state
     info = manifest.info
-    weights = config.model.weights
     return {
         "schema": SCHEMA,
         "id": name,
@@ -159,8 +179,9 @@ def _record(trainer: Trainer, name: str, provenance: dict[str, Any] | None, thre
             "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
             "input_size": config.data.train_size,
             "frames": config.data.frames,
-            "weights": weights,
-            "weights_digest": file_digest(Path(weights)) if weights and Path(weights).is_file() else None,
+            "weights": config.model.weights,
+            "weights_digest": _weights_digest(config),
+            "weights_report": str(trainer.model.load_report) if trainer.model.load_report else None,
         },
         "effective_batch": config.train.effective_batch,
         "effective_learning_rate": config.train.effective_learning_rate,

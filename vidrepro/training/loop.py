@@ -80,6 +80,11 @@ class Trainer:
     ) -> None:
         self.config, self.manifest, self.seed, self.folder = config, manifest, seed, folder
         self.device, self.workers, self.reporter, self.stop = device, workers, reporter, stop
+        torch.manual_seed(seed)
+        self.model = build_from_config(config.model, frames=config.data.frames, classes=len(manifest.classes))
+        self.model.to(device)
+        if config.train.channels_last:
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.train_set = ClipDataset(manifest, "train", config.data, seed=seed, training=True, cache=cache)
         self.val_set = ClipDataset(manifest, "val", config.data, seed=seed, training=False, cache=cache)
         self.loader = make_loader(
@@ -98,11 +103,6 @@ class Trainer:
                 given=f"{len(self.train_set)} clips for {config.train.effective_batch} a step",
                 hint="lower train.batch_size or train.accumulation with --set",
             )
-        torch.manual_seed(seed)
-        self.model = build_from_config(config.model, frames=config.data.frames, classes=len(manifest.classes))
-        self.model.to(device)
-        if config.train.channels_last:
-            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._train_mode()
         self.optimizer = optimisation.build_optimizer(self.model, config.train)
         self.loss_function = nn.CrossEntropyLoss()
