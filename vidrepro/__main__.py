@@ -30,7 +30,7 @@ def _run(words: list[str], debug: bool) -> int:
         code = app(args=words, prog_name="vidrepro", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, typer.Abort):
-        print("interrupted: what is finished is kept; the same command continues", file=sys.stderr)
+        print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # the reader (a pager, head) went away; Python would complain again at exit

@@ -55,7 +55,7 @@ def ablate(
       vidrepro ablate m2a --backbone mobilenetv2 --dry-run
     """
     from vidrepro import files
-    from vidrepro.cli.output import console
+    from vidrepro.cli.output import console, interruptible
     from vidrepro.cli.train import with_weights
     from vidrepro.experiments import select_rows
     from vidrepro.experiments.setting import select_setting
@@ -98,7 +98,8 @@ def ablate(
     done = [job for job in planned if job.finished]
     if done:
         out.print(f"{len(done)} of {len(planned)} runs are finished already and are not repeated.")
-    _run(out, planned, results_folder, parallel, ablation.execute)
+    with interruptible():
+        _run(out, planned, results_folder, parallel, ablation.execute)
     _print_tables(setting, [row.table for row in selected if row.runnable], results_folder, data_folder, json)
 
 

@@ -111,7 +111,7 @@ def _measure_paper(paper: str, table: str | None, overrides: list[str] | None, r
 
 
 def _measure_leak(out: Console, data: Path, results: Path, device: str, json: bool) -> None:
-    from vidrepro.cli.output import print_json
+    from vidrepro.cli.output import interruptible, print_json
     from vidrepro.experiments import EMBEDDED_DATASET
     from vidrepro.experiments.setting import select_setting
     from vidrepro.training.leak import check_leak
@@ -119,7 +119,7 @@ def _measure_leak(out: Console, data: Path, results: Path, device: str, json: bo
 
     setting = select_setting("m2a", dataset=EMBEDDED_DATASET, preset=None, backbone=None, overrides=None, data=data)
     config, manifest, reporter = setting.resolve("m2a/table1/none"), setting.load_manifest(), ConsoleReporter("leak")
-    with StopSignal().installed() as stop:
+    with interruptible(), StopSignal().installed() as stop:
         try:
             found = check_leak(config, manifest, results, device=device, reporter=reporter, stop=stop)
         finally:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,18 @@ def console(*, for_json: bool = False) -> Console:
     # Outside a terminal rich would wrap at 80 columns and cut tables; a file or pipe has no width.
     width = None if (sys.stderr if for_json else sys.stdout).isatty() else 160
     return Console(stderr=for_json, width=width, highlight=False)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Around work that the same command continues: on Ctrl-C say so, and exit with 130."""
+    import typer
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("interrupted: what is finished is kept, and the same command continues", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 def print_json(value: Any) -> None:

@@ -40,7 +40,7 @@ def train(
       vidrepro train m2a/table1/none --seed 1 --set train.epochs=3
     """
     from vidrepro import files
-    from vidrepro.cli.output import console, print_run
+    from vidrepro.cli.output import console, interruptible, print_run
     from vidrepro.experiments.setting import select_setting
     from vidrepro.training.execute import execute_run
     from vidrepro.training.progress import ConsoleReporter, FileReporter, StopSignal
@@ -63,7 +63,7 @@ def train(
         f"{recipe.effective_learning_rate:g} at {recipe.effective_batch} clips a step"
     )
     reporter = FileReporter(progress_file) if progress_file else ConsoleReporter(experiment.rpartition("/")[2])
-    with StopSignal().installed() as stop:
+    with interruptible(), StopSignal().installed() as stop:
         try:
             folder = execute_run(
                 config,

@@ -39,7 +39,8 @@ def write_contact_sheet(
     rows = manifest.clips(split).drop_duplicates("label").sort_values("label")
     if rows.empty:
         raise DataError(f"dataset '{manifest.name}' has no usable clip in split '{split}'", where=manifest.path)
-    strips = [_strip(read_clip(manifest, row, tsm_test(row.frames, frames)), height) for row in rows.itertuples()]
+    clips = [manifest.clip(clip_id) for clip_id in rows["id"]]
+    strips = [_strip(read_clip(manifest, clip, tsm_test(clip.frames, frames)), height) for clip in clips]
     width = max(strip.width for strip in strips)
     sheet = Image.new("RGB", (TEXT_WIDTH + width, len(strips) * (height + MARGIN) - MARGIN), "white")
     draw = ImageDraw.Draw(sheet)
