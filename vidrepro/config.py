@@ -74,6 +74,7 @@ class ModelConfig(_Strict):
     dropout: float = Field(0.5, ge=0, lt=1)
     head_std: float = Field(0.001, gt=0)  # of the linear layer's start; the released 0.001 suits a pretrained backbone
     weights: str | None = None  # "imagenet", a file, or None for a random start
+    weights_digest: str | None = None  # of that file: it, not the file's name, is part of a run's identity
 
 
 class DataConfig(_Strict):
@@ -154,7 +155,11 @@ class RunConfig(_Strict):
     @property
     def fingerprint(self) -> str:
         """Twelve hex digits over the resolved settings."""
-        return fingerprint(self.model_dump(mode="json"))[:12]
+        settings = self.model_dump(mode="json")
+        digest = settings["model"].pop("weights_digest")
+        if digest is not None:
+            settings["model"]["weights"] = digest
+        return fingerprint(settings)[:12]
 
 
 def resolve(layers: Iterable[tuple[str, Mapping[str, Any]]], overrides: Iterable[str] = ()) -> RunConfig:

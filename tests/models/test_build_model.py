@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from vidrepro.errors import ModelError, UnknownNameError
-from vidrepro.models import VideoClassifier, backbone_names, build_model, mechanism_names
+from vidrepro.config import ModelConfig
+from vidrepro.errors import CheckpointError, ModelError, UnknownNameError, VidreproError
+from vidrepro.models import (
+    VideoClassifier,
+    backbone_names,
+    build_from_config,
+    build_model,
+    check_config,
+    mechanism_names,
+    takes_option,
+)
 
 
 def clips(frames: int, count: int = 2, side: int = 32, seed: int = 0) -> torch.Tensor:
@@ -95,6 +105,8 @@ def test_options_may_come_in_any_of_three_ways() -> None:
     ("arguments", "says"),
     [
         ({"backbone": "resnet-18"}, "did you mean 'resnet18'"),
+        ({"backbone": ["resnet18"]}, "unknown backbone"),
+        ({"mechanism": {"motion": "none", "attention": "none", "reducton": 8}}, "did you mean 'reduction'"),
         ({"mechanism": "m2a_motion"}, "did you mean 'm2a-motion'"),
         ({"variant": "offical"}, "did you mean 'official'"),
         ({"widht": 8}, "did you mean 'width' of backbone 'micro'"),
@@ -117,6 +129,15 @@ def test_unknown_names_are_refused_with_the_nearest(arguments: dict[str, Any], s
         ({"classes": True}, "classes must be a positive integer"),
         ({"dropout": 1.0}, "dropout is a probability"),
         ({"dropout": "0.5"}, "dropout is a probability"),
+        ({"head_std": 0}, "head_std is a standard deviation"),
+        ({"head_std": -0.1}, "head_std is a standard deviation"),
+        ({"head_std": float("nan")}, "head_std is a standard deviation"),
+        ({"head_std": True}, "head_std is a standard deviation"),
+        ({"temporal_shift": "no"}, "temporal_shift is a switch"),
+        ({"mechanism": {"motion": "m2a", "attention": "none", "temporal_shift": "no"}}, "temporal_shift is a switch"),
+        ({"mechanism": {}}, "says what its motion and attention is"),
+        ({"mechanism": {"motion": "m2a"}}, "says what its attention is"),
+        ({"mechanism": None}, "not understood"),
         ({"width": 0}, "does not take 0"),
         ({"width": "16"}, "does not take '16'"),
         ({"stem": "imagnet"}, "did you mean 'imagenet'"),
@@ -129,3 +150,81 @@ def test_unknown_names_are_refused_with_the_nearest(arguments: dict[str, Any], s
 def test_what_cannot_be_built_is_refused(arguments: dict[str, Any], says: str) -> None:
     with pytest.raises(ModelError, match=says):
         build_model(**{"backbone": "micro", "mechanism": "m2a", "frames": 4, "classes": 3, **arguments})
+
+
+def settings(**changes: Any) -> ModelConfig:
+    """Settings that may be wrong: the network's own checks are meant, not pydantic's in front of them."""
+    good = ModelConfig(backbone="resnet18", mechanism="m2a", backbone_options={"width": 8}).model_dump()
+    return ModelConfig.model_construct(**{**good, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"backbone": "resnet-18"}, UnknownNameError),
+        ({"mechanism": "m2a_motion"}, UnknownNameError),
+        ({"mechanism": "m2a(motion"}, ModelError),
+        ({"mechanism": "m2a(motion=[)"}, ModelError),
+        ({"mechanism": "m2a(motion=none, attention=none)"}, ModelError),
+        ({"mechanism": "m2a-motion", "options": {"attention": "m2a"}}, ModelError),
+        ({"variant": "papper"}, UnknownNameError),
+        ({"options": {"bundary": "first"}}, UnknownNameError),
+        ({"options": {"boundary": "frist"}}, ModelError),
+        ({"mechanism": "tsm", "options": {"boundary": "first"}}, UnknownNameError),
+        ({"backbone_options": {"widht": 8}}, UnknownNameError),
+        ({"backbone_options": {"width": 0}}, ModelError),
+        ({"dropout": 1.0}, ModelError),
+        ({"head_std": 0.0}, ModelError),
+        ({"weights": "nowhere.pt"}, CheckpointError),
+        ({"weights": "imagenet"}, ModelError),  # of another width
+        ({"backbone": "micro", "weights": "imagenet"}, ModelError),
+    ],
+)
+def test_settings_are_refused_in_the_words_of_building(changes: dict[str, Any], kind: type[VidreproError]) -> None:
+    config = settings(**changes)
+    with pytest.raises(kind) as by_building:
+        build_from_config(config, frames=4, classes=3)
+    with pytest.raises(kind) as by_checking:
+        check_config(config)
+    assert str(by_checking.value) == str(by_building.value)
+    assert type(by_checking.value) is type(by_building.value)
+
+
+@pytest.mark.parametrize("variant", ["official", "paper"])
+@pytest.mark.parametrize("mechanism", mechanism_names())
+def test_good_settings_pass_and_nothing_is_built(mechanism: str, variant: str) -> None:
+    before = torch.get_rng_state()  # whatever is built draws its start from here
+    check_config(settings(mechanism=mechanism, variant=variant, temporal_shift=True))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_checking_settings_does_not_read_the_weights(tmp_path: Path) -> None:
+    damaged = tmp_path / "weights.pt"
+    damaged.write_bytes(b"no checkpoint")
+    config = settings(weights=str(damaged))
+    check_config(config)
+    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+        build_from_config(config, frames=4, classes=3)
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "name", "answer"),
+    [
+        ("m2a", "boundary", True),
+        ("m2a-motion", "reduction", True),
+        ("m2a(reduction=4)", "position", True),
+        ({"motion": "m2a", "attention": "none", "temporal_shift": True}, "boundary", True),
+        ({"motion": "none", "attention": "none", "temporal_shift": True}, "boundary", False),
+        ("m2a", "bundary", False),
+        ("m2a", "width", False),
+        ("none", "boundary", False),
+        ("tsm", "boundary", False),
+    ],
+)
+def test_a_mechanism_takes_the_options_it_declares(mechanism: Any, name: str, answer: bool) -> None:
+    assert takes_option(mechanism, name) is answer
+
+
+def test_options_of_an_unknown_mechanism_are_not_guessed() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'm2a-motion'"):
+        takes_option("m2a-motoin", "boundary")

@@ -100,6 +100,39 @@ def test_specs_of_several_forms_mean_the_same() -> None:
     assert resolve_mechanism({"motion": "none", "attention": "none"}, "official", {}).name == "none"
 
 
+@pytest.mark.parametrize(("motion", "attention"), BLOCKS)
+def test_the_spec_of_the_notes_builds_the_module(motion: str, attention: str) -> None:
+    """The notes write every row as {motion, attention, temporal_shift, reduction}."""
+    spec = {"motion": motion, "attention": attention, "temporal_shift": False, "reduction": 4}
+    x = random_frames(4, 16, 3, 3)
+    module = build_mechanism(spec, 16, 4).double()
+    assert module.conv_down.weight.shape[0] == 16 // 4
+    official = {"boundary": "zeros", "norm": "with-attention", "skip": "reduced"}
+    expected = naive_m2a(module, x.numpy(), 4, {"motion": motion, "attention": attention, **official})
+    np.testing.assert_allclose(module(x).detach().numpy(), expected, rtol=0, atol=1e-12)
+    again = build_mechanism("m2a", 16, 4, motion=motion, attention=attention, reduction=4, temporal_shift=False)
+    again.load_state_dict(module.state_dict())
+    assert torch.equal(again.double()(x), module(x))
+    assert spec["temporal_shift"] is False, "the caller's spec stays as it was"
+
+
+@pytest.mark.parametrize(("motion", "attention"), [*BLOCKS, ("none", "none")])
+def test_one_module_cannot_be_two(motion: str, attention: str) -> None:
+    for spec, options in (
+        ({"motion": motion, "attention": attention, "temporal_shift": True}, {}),
+        ({"motion": motion, "attention": attention}, {"temporal_shift": True}),
+    ):
+        with pytest.raises(ModelError, match=r"build_model\(\.\.\., temporal_shift=True\)"):
+            build_mechanism(spec, 16, 4, **options)
+
+
+@pytest.mark.parametrize("spec", [None, 3, "", ("m2a",), {}, {"reduction": 8}, {"motion": "m2a"}, {"attention": "m2a"}])
+def test_what_is_no_spec_is_refused(spec: Any) -> None:
+    with pytest.raises(ModelError, match=r"(not understood|says what its)") as refusal:
+        build_mechanism(spec, 16, 4)
+    assert "motion" in str(refusal.value.allowed)
+
+
 def test_single_frame_has_no_motion_but_itself() -> None:
     x = random_frames(2, 4, 3, 3)
     assert torch.equal(FrameDifference(1, "zeros")(x), -x)

@@ -167,8 +167,8 @@ def test_a_run_held_by_another_process_is_refused(
 ) -> None:
     import filelock
 
+    from vidrepro.runs.folder import make_run_folder, run_id
     from vidrepro.training import execute
-    from vidrepro.training.run import make_run_folder, run_id
 
     monkeypatch.setattr(execute, "LOCK_SECONDS", 0.1)
 

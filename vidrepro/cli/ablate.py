@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +14,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from vidrepro.config import RunConfig
+    from vidrepro.experiments import Row
     from vidrepro.experiments.setting import Setting
     from vidrepro.training.ablation import Job
 
@@ -76,21 +77,23 @@ def ablate(
     for row in selected:
         if not row.runnable:
             out.print(f"[yellow]left out[/yellow] {row.id}: {row.not_built}")
-    resolved = [(row.id, setting.resolve(row.id)) for row in selected if row.runnable]
+    wanted_seeds = _seeds(seeds)
+    resolved = _resolve(setting, [row for row in selected if row.runnable])
     if dry_run:
-        _print_plan(out, resolved, _seeds(seeds), _prepared_fingerprint(setting), results_folder, json)
+        _print_plan(out, resolved, wanted_seeds, _prepared_fingerprint(setting), results_folder, json)
         return
 
+    from vidrepro.data.sources.parallel import usable_cores
+    from vidrepro.devices import choose_device
     from vidrepro.training import ablation
-    from vidrepro.training.execute import choose_device
 
+    on_cpu = choose_device(device).type == "cpu"
+    parallel = jobs or (usable_cores() if on_cpu else 1)
     _prepare_embedded(out, setting, json=json)
     manifest = setting.load_manifest()
     _make_cache(manifest, cache)
-    planned = ablation.plan(resolved, _seeds(seeds), manifest.fingerprint, results_folder)
-    chosen = choose_device(device)
-    parallel = jobs or (max(1, (os.cpu_count() or 1)) if chosen.type == "cpu" else 1)
-    threads = max(1, (os.cpu_count() or 1) // parallel)
+    planned = ablation.plan(resolved, wanted_seeds, manifest.fingerprint, results_folder)
+    threads = max(1, usable_cores() // parallel)
     for job in planned:
         job.arguments = _train_arguments(
             job, setting, device=device, threads=threads, workers=workers, cache=cache, results=results_folder
@@ -101,6 +104,21 @@ def ablate(
     with interruptible():
         _run(out, planned, results_folder, parallel, ablation.execute)
     _print_tables(setting, [row.table for row in selected if row.runnable], results_folder, data_folder, json)
+
+
+def _resolve(setting: Setting, rows: Sequence[Row]) -> list[tuple[str, RunConfig]]:
+    """Every row's config, checked before anything is prepared, written or trained."""
+    from vidrepro.errors import ConfigError
+    from vidrepro.experiments.overrides import require_some_row_takes
+    from vidrepro.models import check_config
+
+    if not rows:
+        raise ConfigError("none of the rows can be run", hint=f"vidrepro show {setting.paper.name} says why")
+    require_some_row_takes(rows, setting.overrides)
+    resolved = [(row.id, setting.resolve(row.id)) for row in rows]
+    for _, config in resolved:
+        check_config(config.model)
+    return resolved
 
 
 def _seeds(text: str) -> list[int]:
@@ -119,6 +137,9 @@ def _seeds(text: str) -> list[int]:
 
 def _prepare_embedded(out: Console, setting: Setting, *, json: bool) -> None:
     """The embedded dataset needs no download, so it is simply made where it is missing."""
+    import contextlib
+    import sys
+
     from vidrepro.cli.prepare import prepare_dataset
     from vidrepro.data.synthetic.presets import PRESETS
     from vidrepro.files import is_prepared
@@ -126,14 +147,16 @@ def _prepare_embedded(out: Console, setting: Setting, *, json: bool) -> None:
     embedded = {preset.dataset for preset in PRESETS.values()}
     if setting.dataset in embedded and not is_prepared(setting.data, setting.dataset):
         out.print(f"It is not prepared yet either: preparing it in '{setting.data}'.")
-        prepare_dataset(setting.dataset, data=setting.data, json=json)
+        with contextlib.redirect_stdout(sys.stderr if json else sys.stdout):  # JSON alone may stand on stdout
+            prepare_dataset(setting.dataset, data=setting.data)
 
 
 def _make_cache(manifest: Any, mode: str) -> None:
     from vidrepro.data.cache import open_cache
+    from vidrepro.data.sources.parallel import usable_cores
 
     # Once, here and with every core, instead of all runs waiting for the first of them.
-    open_cache(manifest, mode, workers=os.cpu_count() or 1)
+    open_cache(manifest, mode, workers=usable_cores())
 
 
 def _train_arguments(
@@ -167,7 +190,7 @@ def _print_plan(
     from rich.table import Table
 
     from vidrepro.cli.output import print_json
-    from vidrepro.training.run import RUN_FILE, run_id, runs_folder
+    from vidrepro.runs.folder import RUN_FILE, run_id, runs_folder
 
     cells = []
     for experiment, config in resolved:
@@ -246,7 +269,7 @@ def _status(jobs: Sequence[Job], results: Path) -> Any:
 def _result_line(results: Path, job: Job) -> str:
     import json
 
-    from vidrepro.training.run import RUN_FILE, runs_folder
+    from vidrepro.runs.folder import RUN_FILE, runs_folder
 
     record = json.loads((runs_folder(results) / job.name / RUN_FILE).read_text(encoding="utf-8"))
     best = record["best"]

@@ -33,7 +33,7 @@ def evaluate(
     from vidrepro import files
     from vidrepro.cli.output import console, print_json
     from vidrepro.evaluation.rerun import evaluate_run
-    from vidrepro.training.run import find_run
+    from vidrepro.runs.folder import find_run
 
     folder = find_run(files.results_folder(results), run)
     result = evaluate_run(

@@ -43,8 +43,6 @@ def print_run(out: Console, folder: Path) -> None:
     """One line about a finished run."""
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     best, last = record["best"], record["last"]
-    if record["backbone"].get("weights_report"):
-        out.print(f"start weights {record['backbone']['weights']}: {record['backbone']['weights_report']}")
     pair = f", pair {best['pair']:.1f} %" if best["pair"] is not None else ""
     out.print(
         f"{record['id']}: top-1 {best['top1']:.1f} %, top-5 {best['top5']:.1f} %{pair} on {best['clips']} clips of "

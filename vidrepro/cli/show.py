@@ -119,7 +119,7 @@ def _run_record(name: str, results: Path) -> dict[str, Any]:
     import json
 
     from vidrepro.report.runs import RUN_FILE, read_run
-    from vidrepro.training.run import find_run
+    from vidrepro.runs.folder import find_run
 
     file = find_run(results, name) / RUN_FILE
     read_run(file)  # refuses a damaged record with everything that is wrong

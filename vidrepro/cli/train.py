@@ -78,6 +78,7 @@ def train(
                 restart=not resume,
                 reporter=reporter,
                 stop=stop,
+                say=lambda sentence: out.print(sentence, markup=False),
             )
         finally:
             if isinstance(reporter, ConsoleReporter):

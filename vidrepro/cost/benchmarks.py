@@ -146,8 +146,7 @@ def measure_startup(options: Options) -> list[Record]:
 def _throughput_of_preset(preset: str, options: Options) -> list[Record]:
     import torch
 
-    from vidrepro.training.allocator import keep_freed_memory
-    from vidrepro.training.execute import choose_device
+    from vidrepro.devices import choose_device, keep_freed_memory
 
     paper = load_paper("m2a")
     load_preset(preset)

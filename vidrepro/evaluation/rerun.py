@@ -11,15 +11,15 @@ import numpy as np
 from vidrepro.config import Protocol, RunConfig
 from vidrepro.data.cache import open_cache
 from vidrepro.data.loading import ClipDataset
-from vidrepro.data.manifest import load_manifest
-from vidrepro.errors import ConfigError, ManifestError, unknown_name
+from vidrepro.data.manifest import load_manifest, require_files
+from vidrepro.devices import choose_device
+from vidrepro.errors import CheckpointError, ConfigError, ManifestError, ResultsError, unknown_name
 from vidrepro.evaluation.evaluate import evaluate
 from vidrepro.evaluation.metrics import accuracies
 from vidrepro.evaluation.scores import Scores, save_scores, scores_path
 from vidrepro.models import build_from_config
-from vidrepro.training.checkpoint import load_checkpoint, load_network
-from vidrepro.training.execute import choose_device
-from vidrepro.training.run import BEST_CHECKPOINT, LAST_CHECKPOINT, RUN_FILE
+from vidrepro.runs.checkpoint import load_checkpoint, load_network
+from vidrepro.runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT, RUN_FILE
 
 CHECKPOINTS = {"best": BEST_CHECKPOINT, "last": LAST_CHECKPOINT}
 
@@ -56,9 +56,10 @@ def evaluate_run(
     """
     if which not in CHECKPOINTS:
         raise unknown_name("checkpoint", which, CHECKPOINTS)
-    record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
-    config = _with_protocol(RunConfig.model_validate(record["config"]), protocol)
+    record, trained = _read_record(folder)
+    config = _with_protocol(trained, protocol)
     manifest = load_manifest(config.dataset, data)
+    require_files(manifest, splits=[split])
     if manifest.fingerprint != record["dataset"]["fingerprint"]:
         raise ManifestError(
             f"'{manifest.name}' as prepared here is not the dataset this run was trained on",
@@ -69,11 +70,26 @@ def evaluate_run(
         )
     path = folder / CHECKPOINTS[which]
     content = load_checkpoint(path)
+    identity = {"config": trained.fingerprint, "dataset": manifest.fingerprint, "seed": record["seed"]}
     model = build_from_config(config.model, frames=config.data.frames, classes=len(manifest.classes), pretrained=False)
     load_network(model, content["model"], path)
+    if other := [key for key, own in identity.items() if content.get(key) != own]:
+        raise CheckpointError(
+            f"the checkpoint belongs to a run with another {' and another '.join(other)}",
+            given={key: content.get(key) for key in other},
+            allowed=str({key: identity[key] for key in other}),
+            where=path,
+        )
     where = choose_device(device)
     dataset = ClipDataset(manifest, split, config.data, seed=0, training=False, cache=open_cache(manifest, "auto"))
-    logits = evaluate(model.to(where), dataset, device=where, batch_size=2 * config.train.batch_size, workers=workers)
+    logits = evaluate(
+        model.to(where),
+        dataset,
+        device=where,
+        batch_size=2 * config.train.batch_size,
+        workers=workers,
+        precision=config.train.precision,
+    )
     named = str(config.data.protocol)
     target = scores_path(folder, split, named, which)
     save_scores(target, Scores(np.asarray(dataset.ids), dataset.labels, logits, manifest.fingerprint, named))
@@ -86,6 +102,21 @@ def evaluate_run(
         "bad": manifest.counts().get(split, {}).get("bad", 0),
         "scores": str(target),
     }
+
+
+def _read_record(folder: Path) -> tuple[dict[str, Any], RunConfig]:
+    path = folder / RUN_FILE
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        _ = record["id"], record["seed"], record["dataset"]["fingerprint"]  # what is read of it
+        return record, RunConfig.model_validate(record["config"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ResultsError(
+            "the run's record cannot be read",
+            given=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+            hint="put the versioned run.json back, or delete the folder and run again",
+            where=path,
+        ) from error
 
 
 def _with_protocol(config: RunConfig, text: str | None) -> RunConfig:

@@ -11,6 +11,7 @@ from typing import Any
 from vidrepro.config import RunConfig, parse_override, resolve
 from vidrepro.errors import ConfigError, ModelError, unknown_name
 from vidrepro.experiments.lookup import load_paper
+from vidrepro.experiments.overrides import applicable_overrides
 from vidrepro.experiments.papers import Paper, Row, Table
 from vidrepro.experiments.reading import read_schema
 from vidrepro.experiments.schema import PresetFile
@@ -111,7 +112,7 @@ def resolve_row(
             given=row.id,
             hint=f"{row.not_built}; see 'vidrepro show {row.paper}'",
         )
-    overrides = list(overrides)
+    overrides = applicable_overrides(row, overrides)
     size = load_preset(preset)
     asked = [parse_override(text).get("model", {}) for text in overrides]
     chosen = next((model["backbone"] for model in reversed(asked) if "backbone" in model), backbone)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vidrepro.config import RunConfig
 from vidrepro.experiments.lookup import load_paper
+from vidrepro.experiments.overrides import with_weights_digest
 from vidrepro.experiments.papers import Paper
 from vidrepro.experiments.resolution import choose_dataset, default_preset, load_preset, resolve_row
 
@@ -90,4 +91,4 @@ def select_setting(
     choice = choose_dataset(dataset, loaded, data)
     name = preset or default_preset(choice.name)
     load_preset(name)  # refuse a wrong name before anything is done
-    return Setting(loaded, choice.name, name, backbone, tuple(overrides or ()), choice.reason, data)
+    return Setting(loaded, choice.name, name, backbone, with_weights_digest(overrides or ()), choice.reason, data)

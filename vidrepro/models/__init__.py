@@ -1,8 +1,8 @@
 """Networks by name: `build_model` for a whole classifier, `build_mechanism` for one module alone."""
 
-from vidrepro.models.build import backbone_names, build_from_config, build_model, mechanism_names
+from vidrepro.models.build import backbone_names, build_from_config, build_model, check_config, mechanism_names
 from vidrepro.models.classifier import VideoClassifier
-from vidrepro.models.mechanisms import build_mechanism
+from vidrepro.models.mechanisms import build_mechanism, takes_option
 from vidrepro.models.report import LoadReport
 
 __all__ = [
@@ -12,5 +12,7 @@ __all__ = [
     "build_from_config",
     "build_mechanism",
     "build_model",
+    "check_config",
     "mechanism_names",
+    "takes_option",
 ]

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vidrepro.config import ModelConfig
 from vidrepro.errors import ModelError, UnknownNameError, closest, unknown_name
-from vidrepro.models.backbones import BACKBONES, backbone_entry, build_backbone
+from vidrepro.models.backbones import BACKBONES, backbone_entry, build_backbone, resolve_backbone
 from vidrepro.models.classifier import HEAD_STD, VideoClassifier
 from vidrepro.models.insertion import insert
-from vidrepro.models.mechanisms import MECHANISMS, Spec, parse_spec, resolve_mechanism
-from vidrepro.models.options import require_positive_integer
+from vidrepro.models.mechanisms import (
+    MECHANISMS,
+    ResolvedMechanism,
+    Spec,
+    parse_spec,
+    resolve_mechanism,
+    split_temporal_shift,
+)
+from vidrepro.models.options import require_positive_integer, require_switch
+from vidrepro.models.weights import check_weights, load_file, load_imagenet
 
 
 def backbone_names() -> list[str]:
@@ -64,31 +74,54 @@ def build_model(
     """
     require_positive_integer("frames", frames)
     require_positive_integer("classes", classes)
-    if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
-        raise ModelError("dropout is a probability", given=repr(dropout), allowed="0 <= dropout < 1")
-    if isinstance(mechanism, Mapping):
-        mechanism = dict(mechanism)
-        temporal_shift = bool(mechanism.pop("temporal_shift", False)) or temporal_shift
-    mechanism_options, network_options = _sort_options(
-        backbone, mechanism, options or {}, backbone_options or {}, more_options
+    plan = _resolve(
+        backbone,
+        mechanism,
+        temporal_shift=temporal_shift,
+        variant=variant,
+        weights=weights,
+        dropout=dropout,
+        head_std=head_std,
+        options=options or {},
+        backbone_options=backbone_options or {},
+        more_options=more_options,
     )
-    resolved = resolve_mechanism(mechanism, variant, mechanism_options)
-    if resolved.name == "tsm":
-        resolved, temporal_shift = resolve_mechanism("none", variant, {}), True
-    network, network_options = build_backbone(backbone, network_options)
-    insertions = insert(network, resolved, frames, temporal_shift=temporal_shift)
+    network, used_options = build_backbone(backbone, plan.backbone_options)
+    insertions = insert(network, plan.mechanism, frames, temporal_shift=plan.temporal_shift)
     model = VideoClassifier(
         network, frames=frames, classes=classes, dropout=dropout, head_std=head_std, insertions=insertions
     )
-    model.backbone_options = network_options
-    if weights is not None:
-        from vidrepro.models.weights import load_file, load_imagenet
-
-        if weights == "imagenet":
-            model.load_report = load_imagenet(model, backbone, network_options)
-        else:
-            model.load_report = load_file(model, Path(weights))
+    model.backbone_options = used_options
+    if weights == "imagenet":
+        model.load_report = load_imagenet(model, backbone, used_options)
+    elif weights is not None:
+        model.load_report = load_file(model, Path(weights))
     return model
+
+
+def check_config(config: ModelConfig) -> None:
+    """Refuse settings that `build_from_config` would refuse, in the same words, without building or reading anything.
+
+    What shows only in the building or reading is left to it: too few channels for a mechanism, what a weight file
+    holds, whether ImageNet weights can be downloaded.
+
+    Raises:
+        UnknownNameError: for an unknown backbone, mechanism, variant or option.
+        ModelError: for a value or combination that cannot be built.
+        CheckpointError: for a weight file that does not exist.
+    """
+    _resolve(
+        config.backbone,
+        config.mechanism,
+        temporal_shift=config.temporal_shift,
+        variant=config.variant,
+        weights=config.weights,
+        dropout=config.dropout,
+        head_std=config.head_std,
+        options=config.options,
+        backbone_options=config.backbone_options,
+        more_options={},
+    )
 
 
 def build_from_config(config: ModelConfig, *, frames: int, classes: int, pretrained: bool = True) -> VideoClassifier:
@@ -106,6 +139,49 @@ def build_from_config(config: ModelConfig, *, frames: int, classes: int, pretrai
         options=config.options,
         backbone_options=config.backbone_options,
     )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be built, every option filled in."""
+
+    mechanism: ResolvedMechanism
+    temporal_shift: bool
+    backbone_options: dict[str, Any]
+
+
+def _resolve(
+    backbone: str,
+    mechanism: Spec,
+    *,
+    temporal_shift: bool,
+    variant: str,
+    weights: str | Path | None,
+    dropout: float,
+    head_std: float,
+    options: Mapping[str, Any],
+    backbone_options: Mapping[str, Any],
+    more_options: Mapping[str, Any],
+) -> _Plan:
+    """Everything that can be said about the arguments of `build_model` before anything is built or read."""
+    if not _is_number(dropout) or not 0 <= dropout < 1:
+        raise ModelError("dropout is a probability", given=repr(dropout), allowed="0 <= dropout < 1")
+    if not _is_number(head_std) or not 0 < head_std < math.inf:
+        raise ModelError("head_std is a standard deviation", given=repr(head_std), allowed="a number above 0")
+    mechanism, shift_in_spec = split_temporal_shift(mechanism)
+    shift = require_switch("temporal_shift", temporal_shift) or shift_in_spec
+    of_mechanism, of_backbone = _sort_options(backbone, mechanism, options, backbone_options, more_options)
+    resolved = resolve_mechanism(mechanism, variant, of_mechanism)
+    if resolved.name == "tsm":
+        resolved, shift = resolve_mechanism("none", variant, {}), True
+    used_options = resolve_backbone(backbone, of_backbone)
+    if weights is not None:
+        check_weights(weights, backbone, used_options)
+    return _Plan(resolved, shift, used_options)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _sort_options(

@@ -64,6 +64,17 @@ def require_positive_integer(name: str, value: object) -> None:
         raise ModelError(f"{name} must be a positive integer", given=repr(value), allowed="1, 2, 3, ...")
 
 
+def require_switch(name: str, value: object) -> bool:
+    """Refuse a switch that is neither True nor False, such as the text "no", which counts as true in Python.
+
+    Raises:
+        ModelError: naming `name` and the value.
+    """
+    if not isinstance(value, bool):
+        raise ModelError(f"{name} is a switch", given=repr(value), allowed="True, False")
+    return value
+
+
 def complete(owner: str, declared: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, Any]:
     """Every declared option with its value: the given one if there is one, else the default.
 
@@ -76,7 +87,7 @@ def complete(owner: str, declared: Mapping[str, Option], given: Mapping[str, Any
     """
     for name, value in given.items():
         if name not in declared:
-            raise unknown_name(f"option of {owner}", name, declared)
+            raise unknown_name(f"option of {owner}", str(name), declared)
         option = declared[name]
         if not option.accepts(value):
             near = closest(value, option.choices, count=1) if isinstance(value, str) else []

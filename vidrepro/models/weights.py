@@ -16,6 +16,7 @@ from urllib.parse import urlparse
 
 import torch
 from torch import Tensor
+from torchvision.models import WeightsEnum
 
 from vidrepro.errors import CheckpointError, ModelError
 from vidrepro.models.backbones import BACKBONES
@@ -36,6 +37,46 @@ def load_imagenet(model: VideoClassifier, backbone: str, backbone_options: Mappi
         ModelError: if the backbone has no such weights, or not for these options.
         CheckpointError: if they are not in torch's cache and cannot be downloaded, naming the file to place.
     """
+    weights = _imagenet_weights(backbone, backbone_options)
+    url: str = weights.url
+    name = Path(urlparse(url).path).name
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / name
+    try:
+        tensors = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        # URLError is an OSError; a download cut short or damaged is a RuntimeError (hash) or fails to unpickle.
+        raise CheckpointError(
+            f"ImageNet weights for '{backbone}' cannot be loaded or downloaded: {error}",
+            given=url,
+            allowed=f"the file {name}",
+            hint=f"place it at {cached}, or give it as a file: --weights FILE",
+        ) from error
+    return _load_named(model, strip_wrappers(tensors), where=cached)
+
+
+def check_weights(weights: str | Path, backbone: str, backbone_options: Mapping[str, Any]) -> None:
+    """Refuse weights of which it is plain, before anything is built or read, that they cannot be loaded.
+
+    Args:
+        weights: ``"imagenet"`` or a file.
+        backbone_options: all of them, with their defaults.
+
+    Raises:
+        ModelError: if the backbone has no ImageNet weights, or not for these options.
+        CheckpointError: if there is no such file.
+    """
+    if weights == "imagenet":
+        _imagenet_weights(backbone, backbone_options)
+    else:
+        _require_file(Path(weights))
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        raise CheckpointError(f"there is no weight file '{path}'", given=path, hint="check the path")
+
+
+def _imagenet_weights(backbone: str, backbone_options: Mapping[str, Any]) -> WeightsEnum:
     entry = BACKBONES[backbone]
     if entry.imagenet is None:
         raise ModelError(
@@ -51,20 +92,7 @@ def load_imagenet(model: VideoClassifier, backbone: str, backbone_options: Mappi
             allowed=", ".join(f"{name}={entry.options[name].default}" for name in changed),
             hint="leave these options out, or train from a random start (weights=None)",
         )
-    url: str = entry.imagenet.url
-    name = Path(urlparse(url).path).name
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / name
-    try:
-        tensors = entry.imagenet.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        # URLError is an OSError; a download cut short or damaged is a RuntimeError (hash) or fails to unpickle.
-        raise CheckpointError(
-            f"ImageNet weights for '{backbone}' cannot be loaded or downloaded: {error}",
-            given=url,
-            allowed=f"the file {name}",
-            hint=f"place it at {cached}, or give it as a file: --weights FILE",
-        ) from error
-    return _load_named(model, strip_wrappers(tensors), where=cached)
+    return entry.imagenet
 
 
 def load_file(model: VideoClassifier, path: Path) -> LoadReport:
@@ -96,8 +124,7 @@ def read_checkpoint(path: Path) -> Any:
     Raises:
         CheckpointError: if the file is missing, is no checkpoint, or holds an object that would execute code.
     """
-    if not path.is_file():
-        raise CheckpointError(f"there is no weight file '{path}'", given=path, hint="check the path")
+    _require_file(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the pickle protocol; what cannot be read is refused below

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from vidrepro.config import RunConfig
 from vidrepro.errors import TrainingError
+from vidrepro.runs.folder import PROGRESS_FILE, make_run_folder, run_id, runs_folder
 from vidrepro.training.execute import is_finished
 from vidrepro.training.progress import Progress
-from vidrepro.training.run import PROGRESS_FILE, make_run_folder, run_id, runs_folder
 
 POLL_SECONDS = 0.5
 STOP_SECONDS = 120.0  # a child finishes its step and writes its checkpoint in this time

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,37 +15,24 @@ import torch
 from vidrepro.config import RunConfig
 from vidrepro.data.cache import open_cache
 from vidrepro.data.manifest import Manifest
-from vidrepro.errors import CheckpointError, ConfigError, ResultsError
-from vidrepro.files import atomic_write_json, file_digest
-from vidrepro.training.allocator import keep_freed_memory
+from vidrepro.devices import choose_device, keep_freed_memory
+from vidrepro.errors import ResultsError
+from vidrepro.files import atomic_write_json, not_writable
+from vidrepro.models import check_config
+from vidrepro.runs.folder import (
+    LAST_CHECKPOINT,
+    PROGRESS_FILE,
+    RUN_FILE,
+    environment,
+    make_run_folder,
+    run_id,
+    runs_folder,
+)
 from vidrepro.training.loop import Trainer
 from vidrepro.training.progress import Reporter, StopSignal
-from vidrepro.training.run import LAST_CHECKPOINT, PROGRESS_FILE, RUN_FILE, environment, make_run_folder, run_id
 
 SCHEMA = 1
 LOCK_SECONDS = 10.0  # a training process whose parent was killed needs a moment to notice and to save
-
-
-def choose_device(name: str) -> torch.device:
-    """``auto`` → the first GPU if there is one, else the CPU.
-
-    Raises:
-        ConfigError: if the name is not a device, or this machine lacks it.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        if device.type not in {"cpu", "cuda"} or (device.type == "cuda" and not torch.cuda.is_available()):
-            raise RuntimeError
-    except RuntimeError as error:
-        raise ConfigError(
-            f"device '{name}' is not available here",
-            given=name,
-            allowed=["auto", "cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))],
-            hint="vidrepro doctor lists the devices found",
-        ) from error
-    return device
 
 
 def is_finished(folder: Path) -> bool:
@@ -71,6 +61,7 @@ def execute_run(
     restart: bool = False,
     reporter: Reporter | None = None,
     stop: StopSignal | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Path:
     """Train and evaluate one run, or go on with it, or find it finished.
 
@@ -87,6 +78,7 @@ def execute_run(
         restart: forget an interrupted attempt. A finished run is never repeated; delete its folder for that.
         reporter: told about progress.
         stop: asked whether to stop.
+        say: told in a sentence what became of start weights.
 
     Returns:
         The run's folder; its run.json is complete.
@@ -95,7 +87,42 @@ def execute_run(
         VidreproError: see `Trainer`; also if another process holds the run.
         Interrupted: when asked to stop; the same call goes on later.
     """
-    folder = make_run_folder(results, run_id(config, manifest.fingerprint, seed))
+    name = run_id(config, manifest.fingerprint, seed)
+    folder = runs_folder(results) / name
+    if is_finished(folder):
+        return folder
+    if threads:
+        torch.set_num_threads(threads)
+    where = choose_device(device)
+    if where.type == "cpu":
+        keep_freed_memory()
+    check_config(config.model)  # before the cache and the folder are made for a run that cannot be
+    frames = open_cache(manifest, cache)
+    trainer = Trainer(
+        config, manifest, seed, folder, device=where, workers=workers, cache=frames, reporter=reporter, stop=stop
+    )
+    if trainer.model.load_report and say:
+        say(f"start weights {config.model.weights}: {trainer.model.load_report}")
+    make_run_folder(results, name)
+    with _only_one_process(folder):
+        if is_finished(folder):
+            return folder
+        if restart:
+            (folder / LAST_CHECKPOINT).unlink(missing_ok=True)
+        trainer.restore()
+        trainer.run()
+        atomic_write_json(folder / RUN_FILE, _record(trainer, name, provenance, threads))
+        (folder / PROGRESS_FILE).unlink(missing_ok=True)
+    return folder
+
+
+@contextmanager
+def _only_one_process(folder: Path) -> Iterator[None]:
+    """Hold the run's lock.
+
+    Raises:
+        ResultsError: if another process keeps it, or the folder cannot be written.
+    """
     lock = filelock.FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=LOCK_SECONDS)
@@ -103,52 +130,10 @@ def execute_run(
         raise ResultsError(
             "another process is working on this run", given=folder.name, hint="wait for it, or stop it", where=folder
         ) from error
+    except OSError as error:
+        raise not_writable(folder, error) from error
     with lock:
-        if is_finished(folder):
-            _require_same_weights(folder, config)
-            return folder
-        if restart:
-            (folder / LAST_CHECKPOINT).unlink(missing_ok=True)
-        if threads:
-            torch.set_num_threads(threads)
-        where = choose_device(device)
-        if where.type == "cpu":
-            keep_freed_memory()
-        trainer = Trainer(
-            config,
-            manifest,
-            seed,
-            folder,
-            device=where,
-            workers=workers,
-            cache=open_cache(manifest, cache),
-            reporter=reporter,
-            stop=stop,
-        )
-        trainer.restore()
-        trainer.run()
-        atomic_write_json(folder / RUN_FILE, _record(trainer, folder.name, provenance, threads))
-        (folder / PROGRESS_FILE).unlink(missing_ok=True)
-    return folder
-
-
-def _require_same_weights(folder: Path, config: RunConfig) -> None:
-    """A run is identified by the path of its start weights; another file under that path would be another run."""
-    record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
-    recorded, digest = record["backbone"]["weights_digest"], _weights_digest(config)
-    if digest is not None and digest != recorded:
-        raise CheckpointError(
-            "the finished run of these settings started from other weights of the same file name",
-            given=f"{config.model.weights}, digest {digest[:12]}",
-            allowed=f"digest {str(recorded)[:12]}",
-            hint="give the new weights another name, or delete the run's folder",
-            where=folder,
-        )
-
-
-def _weights_digest(config: RunConfig) -> str | None:
-    weights = config.model.weights
-    return file_digest(Path(weights)) if weights and Path(weights).is_file() else None
+        yield
 
 
 def _record(trainer: Trainer, name: str, provenance: dict[str, Any] | None, threads: int | None) -> dict[str, Any]:
@@ -171,6 +156,7 @@ def _record(trainer: Trainer, name: str, provenance: dict[str, Any] | None, thre
             "classes": len(manifest.classes),
             "order_blind_ceiling": info.get("order_blind_ceiling"),
             "counts": manifest.counts(),
+            "frame_counts": sorted({int(frames) for frames in manifest.table["frames"]}),
         },
         "protocol": str(config.data.protocol),
         "backbone": {
@@ -180,8 +166,7 @@ def _record(trainer: Trainer, name: str, provenance: dict[str, Any] | None, thre
             "input_size": config.data.train_size,
             "frames": config.data.frames,
             "weights": config.model.weights,
-            "weights_digest": _weights_digest(config),
-            "weights_report": str(trainer.model.load_report) if trainer.model.load_report else None,
+            "weights_report": asdict(trainer.model.load_report) if trainer.model.load_report else None,
         },
         "effective_batch": config.train.effective_batch,
         "effective_learning_rate": config.train.effective_learning_rate,
@@ -189,5 +174,5 @@ def _record(trainer: Trainer, name: str, provenance: dict[str, Any] | None, thre
         "last": state.last,
         "history": state.history,
         "seconds": round(state.seconds, 1),
-        "environment": environment(str(trainer.device), threads or torch.get_num_threads()),
+        "environment": environment(str(trainer.device), threads or torch.get_num_threads(), state.versions),
     }

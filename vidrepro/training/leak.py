@@ -11,9 +11,9 @@ from scipy.stats import binomtest
 from vidrepro.config import RunConfig
 from vidrepro.data.manifest import Manifest
 from vidrepro.errors import ConfigError
+from vidrepro.runs.folder import RUN_FILE
 from vidrepro.training.execute import execute_run
 from vidrepro.training.progress import Reporter, StopSignal
-from vidrepro.training.run import RUN_FILE
 
 
 def check_leak(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,10 @@ from vidrepro.evaluation.evaluate import evaluate
 from vidrepro.evaluation.metrics import accuracies
 from vidrepro.evaluation.scores import Scores, save_scores, scores_path
 from vidrepro.models import build_from_config
-from vidrepro.training import checkpoint, optimisation
+from vidrepro.runs import checkpoint
+from vidrepro.runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT, code_version
+from vidrepro.training import optimisation
 from vidrepro.training.progress import Progress, Reporter, StopSignal
-from vidrepro.training.run import BEST_CHECKPOINT, LAST_CHECKPOINT
 
 SAVE_EVERY_SECONDS = 60.0  # a killed run loses at most this much
 FINITE_CHECK_INTERVAL = {"cpu": 1}  # steps; elsewhere reading the loss waits for the device, so it is read less often
@@ -46,6 +47,7 @@ class State:
     clips: int = 0
     seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
+    versions: list[str] = field(default_factory=list)  # of the code that has worked on the run
     best: dict[str, Any] | None = None
     last: dict[str, Any] | None = None
 
@@ -108,6 +110,8 @@ class Trainer:
         self.loss_function = nn.CrossEntropyLoss()
         self.state = State()
         self._counted_until = time.monotonic()
+        self._progress: Progress | None = None
+        self._evaluation_seconds = 0.0  # of the last one
 
     def restore(self) -> bool:
         """Go on where ``last.pt`` stopped; False when there is none.
@@ -145,6 +149,8 @@ class Trainer:
             TrainingError: if the loss is no longer finite.
         """
         self._counted_until = time.monotonic()
+        if self.state.versions[-1:] != [code_version()]:
+            self.state.versions.append(code_version())
         while self.state.epoch < self.config.train.epochs:
             self._train_epoch()
             self._finish_epoch()
@@ -184,7 +190,7 @@ class Trainer:
             stopping, due = bool(self.stop), clock.since_save() > SAVE_EVERY_SECONDS
             if state.batch % check_every == 0 or state.batch == self.batches or stopping or due:
                 self._read_losses(pending, pending_correct)
-                self._report(clock, "train")
+                self._report(clock)
             # Gradients of a half-finished accumulation are not saved, so only a step's end can be continued from.
             if at_step and (stopping or due):
                 clock.saved()
@@ -255,6 +261,7 @@ class Trainer:
         state.loss_sum, state.correct, state.clips = 0.0, 0, 0
 
     def _evaluate(self, epoch: int) -> tuple[dict[str, Any], Scores]:
+        started = time.monotonic()
         logits = evaluate(
             self.model,
             self.val_set,
@@ -262,7 +269,9 @@ class Trainer:
             batch_size=2 * self.config.train.batch_size,
             workers=self.workers,
             precision=self.config.train.precision,
+            progress=self._report_evaluation,
         )
+        self._evaluation_seconds = time.monotonic() - started
         self._train_mode()
         labels = self.val_set.labels
         scores = Scores(
@@ -275,26 +284,30 @@ class Trainer:
         pairs = self.manifest.info.get("reversal_pairs", [])
         return {"epoch": epoch, "split": "val", **accuracies(labels, logits, pairs)}, scores
 
-    def _report(self, clock: _Clock, phase: str) -> None:
+    def _report(self, clock: _Clock) -> None:
         if self.reporter is None:
             return
         recipe, state = self.config.train, self.state
-        speed = clock.clips_per_second(recipe.batch_size)
-        left = (recipe.epochs - state.epoch) * self.batches - state.batch
-        self.reporter.update(
-            Progress(
-                epoch=state.epoch + 1,
-                epochs=recipe.epochs,
-                batch=state.batch,
-                batches=self.batches,
-                loss=state.loss_sum / max(state.batch, 1),
-                accuracy=state.best["top1"] if state.best else None,
-                clips_per_second=speed,
-                data_share=clock.data_share,
-                remaining_seconds=left * recipe.batch_size / speed if speed else 0.0,
-                phase=phase,
-            )
+        speed = clock.batches / max(clock.elapsed, 1e-9)
+        batches_left = (recipe.epochs - state.epoch) * self.batches - state.batch
+        evaluations_left = -(-(recipe.epochs - state.epoch) // recipe.evaluate_every)
+        self._progress = Progress(
+            epoch=state.epoch + 1,
+            epochs=recipe.epochs,
+            batch=state.batch,
+            batches=self.batches,
+            loss=state.loss_sum / max(state.batch, 1),
+            accuracy=state.best["top1"] if state.best else None,
+            clips_per_second=speed * recipe.batch_size,
+            data_seconds=clock.waited / max(clock.batches, 1),
+            compute_seconds=(clock.elapsed - clock.waited) / max(clock.batches, 1),
+            remaining_seconds=batches_left / max(speed, 1e-9) + evaluations_left * self._evaluation_seconds,
         )
+        self.reporter.update(self._progress)
+
+    def _report_evaluation(self, done: int, clips: int) -> None:
+        if self.reporter is not None and self._progress is not None:
+            self.reporter.update(replace(self._progress, phase="val", batch=done, batches=clips))
 
     def _save_last(self) -> None:
         now = time.monotonic()
@@ -317,8 +330,13 @@ class _Clock:
 
     def __init__(self) -> None:
         self._start = self._saved = time.monotonic()
-        self._waited = 0.0
-        self._batches = 0
+        self.waited = 0.0  # seconds
+        self.batches = 0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the epoch began."""
+        return time.monotonic() - self._start
 
     def waiting(self, batches: Any) -> Iterator[dict[str, torch.Tensor]]:
         """Pass batches through, timing how long each took to arrive."""
@@ -326,10 +344,10 @@ class _Clock:
         while True:
             asked = time.monotonic()
             batch = next(iterator, None)
-            self._waited += time.monotonic() - asked
+            self.waited += time.monotonic() - asked
             if batch is None:
                 return
-            self._batches += 1
+            self.batches += 1
             yield batch
 
     def since_save(self) -> float:
@@ -339,12 +357,3 @@ class _Clock:
     def saved(self) -> None:
         """A checkpoint has just been written."""
         self._saved = time.monotonic()
-
-    def clips_per_second(self, batch_size: int) -> float:
-        """Over the epoch so far."""
-        return self._batches * batch_size / max(time.monotonic() - self._start, 1e-9)
-
-    @property
-    def data_share(self) -> float:
-        """Share of the epoch so far spent waiting for data."""
-        return self._waited / max(time.monotonic() - self._start, 1e-9)

@@ -27,9 +27,10 @@ class Progress:
     loss: float
     accuracy: float | None  # best validation top-1 so far, percent
     clips_per_second: float
-    data_share: float  # share of the time spent waiting for data
-    remaining_seconds: float
-    phase: str = "train"
+    data_seconds: float  # a batch, waiting for the loader
+    compute_seconds: float  # a batch, everything else
+    remaining_seconds: float  # of training and of the evaluations between
+    phase: str = "train"  # or "val": then batch and batches count clips
 
     def line(self) -> str:
         """One line for people."""
@@ -37,13 +38,15 @@ class Progress:
         minutes, seconds = divmod(int(self.remaining_seconds), 60)
         return (
             f"epoch {self.epoch}/{self.epochs} {self.phase} {self.batch}/{self.batches}  loss {self.loss:.3f}{best}  "
-            f"{self.clips_per_second:.0f} clips/s ({100 * self.data_share:.0f} % data)  ETA {minutes}:{seconds:02d}"
+            f"{self.clips_per_second:.0f} clips/s (data {1000 * self.data_seconds:.0f} ms + compute "
+            f"{1000 * self.compute_seconds:.0f} ms a batch)  ETA {minutes}:{seconds:02d}"
         )
 
     @property
     def share(self) -> float:
-        """Part of all training batches that is done, 0 to 1."""
-        return min(1.0, (self.epoch - 1 + self.batch / max(self.batches, 1)) / self.epochs)
+        """Part of the training batches that is done, 0 to 1."""
+        inside = self.batch / max(self.batches, 1) if self.phase == "train" else 1.0
+        return min(1.0, (self.epoch - 1 + inside) / self.epochs)
 
 
 class Reporter(Interface):

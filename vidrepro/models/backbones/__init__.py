@@ -38,7 +38,7 @@ def backbone_entry(name: str) -> BackboneEntry:
     Raises:
         UnknownNameError: with the closest names.
     """
-    if name not in BACKBONES:
+    if not isinstance(name, str) or name not in BACKBONES:
         raise unknown_name("backbone", str(name), BACKBONES)
     return BACKBONES[name]
 
@@ -50,6 +50,15 @@ def build_backbone(name: str, options: Mapping[str, Any]) -> tuple[nn.Module, di
         UnknownNameError: for an unknown backbone or option.
         ModelError: for a value an option does not take.
     """
-    entry = backbone_entry(name)
-    resolved = complete(f"backbone '{name}'", entry.options, options)
-    return entry.make(**resolved), resolved
+    resolved = resolve_backbone(name, options)
+    return backbone_entry(name).make(**resolved), resolved
+
+
+def resolve_backbone(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """All the options of a backbone, each as given or its default.
+
+    Raises:
+        UnknownNameError: for an unknown backbone or option.
+        ModelError: for a value an option does not take.
+    """
+    return complete(f"backbone '{name}'", backbone_entry(name).options, options)

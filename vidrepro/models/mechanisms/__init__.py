@@ -16,7 +16,7 @@ from torch import nn
 from vidrepro.errors import ModelError, unknown_name
 from vidrepro.models.mechanisms import m2a
 from vidrepro.models.mechanisms.tsm import TemporalShift
-from vidrepro.models.options import Option, complete, require_positive_integer
+from vidrepro.models.options import Option, complete, require_positive_integer, require_switch
 
 VARIANT_NAMES = ("official", "paper")
 
@@ -71,13 +71,16 @@ class ResolvedMechanism:
 
 Spec = str | Mapping[str, Any]
 
+_SPEC_FORMS = "a name, name(option=value, option=value), or a mapping that says motion and attention"
+
 
 def resolve_mechanism(spec: Spec, variant: str, options: Mapping[str, Any]) -> ResolvedMechanism:
     """Fill in every option of a mechanism: the variant's choices, then the spec's own, then `options`.
 
     Args:
         spec: a name (``m2a-motion``), a name with options (``m2a(motion=m2a, attention=none)``), or the options of
-            ``m2a`` as a mapping (``{"motion": "m2a", "attention": "none"}``).
+            ``m2a`` as a mapping that says both motion and attention (``{"motion": "m2a", "attention": "none"}``); its
+            key ``temporal_shift`` is for `split_temporal_shift`.
 
     Raises:
         UnknownNameError: for an unknown mechanism, variant or option.
@@ -100,7 +103,35 @@ def resolve_mechanism(spec: Spec, variant: str, options: Mapping[str, Any]) -> R
             )
     settings = {**entry.variants.get(variant, {}), **entry.fixed, **given}
     resolved = complete(f"mechanism '{name}'", entry.options, settings)
+    m2a.require_a_block(resolved.get("motion"), resolved.get("attention"))
     return ResolvedMechanism(name, resolved)
+
+
+def split_temporal_shift(spec: Spec) -> tuple[Spec, bool]:
+    """Take the switch ``temporal_shift`` out of a spec written as a mapping: it is about the network, not the module.
+
+    Raises:
+        ModelError: if it is neither true nor false.
+    """
+    if not isinstance(spec, Mapping):
+        return spec, False
+    module = dict(spec)
+    shift = module.pop("temporal_shift", False)
+    return module, require_switch("temporal_shift", shift)
+
+
+def takes_option(mechanism: Spec, name: str) -> bool:
+    """Whether a mechanism declares an option; ``none`` and ``tsm`` declare none.
+
+    Args:
+        mechanism: a name or spec, as in `resolve_mechanism`.
+
+    Raises:
+        UnknownNameError: for an unknown mechanism.
+        ModelError: for a spec that is not understood.
+    """
+    module, _ = split_temporal_shift(mechanism)
+    return name in MECHANISMS[parse_spec(module)[0]].options
 
 
 def parse_spec(spec: Spec) -> tuple[str, dict[str, Any]]:
@@ -108,45 +139,73 @@ def parse_spec(spec: Spec) -> tuple[str, dict[str, Any]]:
 
     Raises:
         UnknownNameError: if nobody knows the name.
-        ModelError: if the text is not of the form ``name`` or ``name(option=value, ...)``.
+        ModelError: if it is neither a text of the form ``name`` or ``name(option=value, ...)`` nor a mapping that says
+            both motion and attention.
     """
     if isinstance(spec, Mapping):
-        bare = spec.get("motion") == spec.get("attention") == "none"
-        return ("none", {}) if bare else ("m2a", dict(spec))
+        return _parse_mapping(spec)
+    if not isinstance(spec, str):
+        raise ModelError("the mechanism is not understood", given=repr(spec), allowed=_SPEC_FORMS)
     match = re.fullmatch(r"\s*([^()\s]+)\s*(?:\(([^()]*)\))?\s*", spec)
     if match is None:
-        raise ModelError(
-            "the mechanism is not understood", given=spec, allowed="a name, or name(option=value, option=value)"
-        )
+        raise ModelError("the mechanism is not understood", given=repr(spec), allowed=_SPEC_FORMS)
     name, inside = match.groups()
     if name not in MECHANISMS:
         raise unknown_name("mechanism", name, MECHANISMS)
     options: dict[str, Any] = {}
     for part in filter(None, (piece.strip() for piece in (inside or "").split(","))):
         option, separator, value = (piece.strip() for piece in part.partition("="))
+        refusal = ModelError(
+            f"'{part}' in mechanism '{spec}' is not understood", given=part, allowed="option=value, each option once"
+        )
         if not separator or not option or option in options:
-            raise ModelError(
-                f"'{part}' in mechanism '{spec}' is not understood",
-                given=part,
-                allowed="option=value, each option once",
-            )
-        options[option] = yaml.safe_load(value)
+            raise refusal
+        try:
+            options[option] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise refusal from error
     return name, options
+
+
+def _parse_mapping(spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    missing = [place for place in ("motion", "attention") if place not in spec]
+    if missing:
+        # A mapping carries no name whose default could stand in: {motion: m2a} alone may mean either of two modules.
+        raise ModelError(
+            f"a mechanism given as a mapping says what its {' and '.join(missing)} is",
+            given=dict(spec),
+            allowed="; ".join(f"{place}: {m2a.OPTIONS[place].allowed}" for place in ("motion", "attention")),
+            hint='say both, as in {"motion": "m2a", "attention": "none"}, or give the mechanism by name',
+        )
+    if spec["motion"] == spec["attention"] == "none":
+        complete("mechanism 'm2a'", m2a.OPTIONS, spec)  # a misspelt option is one here too
+        return "none", {}
+    return "m2a", dict(spec)
 
 
 def build_mechanism(spec: Spec, channels: int, frames: int, variant: str = "official", **options: Any) -> nn.Module:
     """One mechanism alone: a module from ``(N*T, channels, H, W)`` to the same shape, with ``T = frames``.
 
     Args:
-        spec: see `resolve_mechanism`; ``tsm`` is the temporal shift, ``none`` the identity.
+        spec: see `resolve_mechanism`; ``tsm`` is the temporal shift, ``none`` the identity. ``temporal_shift: False``
+            may stand in a mapping, or among the options.
         variant: ``official`` (the authors' released code) or ``paper`` (the text).
         options: each overrides one choice of the variant. ``position`` is accepted and has no effect here: it says
             where a network would place the module.
 
     Raises:
         UnknownNameError: for an unknown mechanism, variant or option.
-        ModelError: for a value out of range, or channels too few.
+        ModelError: for a value out of range, channels too few, or ``temporal_shift: True``, which is a second module.
     """
     require_positive_integer("channels", channels)
     require_positive_integer("frames", frames)
-    return resolve_mechanism(spec, variant, options).make(channels, frames)
+    module, shift = split_temporal_shift(spec)
+    shift_too = require_switch("temporal_shift", options.pop("temporal_shift", False))
+    if shift or shift_too:
+        raise ModelError(
+            "the temporal shift is a module of its own, which a network places beside the mechanism",
+            given="temporal_shift=True",
+            allowed="temporal_shift=False",
+            hint="use build_model(..., temporal_shift=True), or build_mechanism('tsm', ...) for the shift alone",
+        )
+    return resolve_mechanism(module, variant, options).make(channels, frames)

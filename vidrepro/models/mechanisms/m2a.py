@@ -103,6 +103,20 @@ VARIANTS: dict[str, dict[str, str]] = {
 }
 
 
+def require_a_block(motion: str | None, attention: str | None) -> None:
+    """Refuse the shell with nothing in it.
+
+    Raises:
+        ModelError: if both are ``none``.
+    """
+    if motion == attention == "none":
+        raise ModelError(
+            "a gate with neither motion nor attention is no mechanism",
+            given="motion=none, attention=none",
+            hint="use the mechanism 'none'",
+        )
+
+
 class GatedMotionAttention(nn.Module):
     """M2A's shell: ``(N*T, C, H, W)`` to the same shape.
 
@@ -141,12 +155,7 @@ class GatedMotionAttention(nn.Module):
                 allowed=f"at least {reduction} channels",
                 hint="make the backbone wider (its option 'width') or the option 'reduction' smaller",
             )
-        if motion == attention == "none":
-            raise ModelError(
-                "a gate with neither motion nor attention is no mechanism",
-                given="motion=none, attention=none",
-                hint="use the mechanism 'none'",
-            )
+        require_a_block(motion, attention)
         reduced = channels // reduction
         options = {"boundary": boundary, "norm": norm, "skip": skip}
         self.conv_down = nn.Conv2d(channels, reduced, 1)

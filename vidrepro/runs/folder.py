@@ -12,7 +12,7 @@ from typing import Any
 from vidrepro import __version__
 from vidrepro.config import RunConfig
 from vidrepro.errors import ResultsError, unknown_name
-from vidrepro.files import not_writable
+from vidrepro.files import experiments_folder, not_writable
 
 RUN_FILE = "run.json"
 LAST_CHECKPOINT = "last.pt"
@@ -74,7 +74,10 @@ def find_run(results: Path, name: str) -> Path:
 
 @lru_cache(maxsize=1)
 def commit() -> tuple[str | None, bool]:
-    """The commit of vidrepro's own checkout and whether it was modified; (None, False) for an installed package."""
+    """The commit of vidrepro's own checkout and whether code or experiments there were modified.
+
+    (None, False) for an installed package. Asked once, at a run's start: HEAD may move while it trains.
+    """
     package = Path(__file__).resolve().parent.parent
 
     def git(*words: str) -> str:
@@ -84,20 +87,36 @@ def commit() -> tuple[str | None, bool]:
 
     try:
         git("ls-files", "--error-unmatch", "__init__.py")  # a site-packages inside somebody else's checkout is not ours
-        return git("rev-parse", "--short=10", "HEAD"), bool(git("status", "--porcelain", "--", str(package)))
+        return git("rev-parse", "--short=10", "HEAD"), bool(
+            git("status", "--porcelain", "--", str(package), str(experiments_folder()))
+        )
     except (OSError, subprocess.SubprocessError):
         return None, False
 
 
-def environment(device: str, threads: int) -> dict[str, Any]:
-    """What the run was made with; nothing of it is part of the run's identity."""
+def code_version() -> str:
+    """The code that runs, as written into checkpoints: its commit, with a + if modified, or the package's version."""
+    revision, dirty = commit()
+    return f"{revision}{'+' if dirty else ''}" if revision else __version__
+
+
+def environment(device: str, threads: int, versions: list[str]) -> dict[str, Any]:
+    """What the run was made with; nothing of it is part of the run's identity.
+
+    Args:
+        device: as torch names it.
+        threads: of torch.
+        versions: `code_version` of every process that worked on the run; several if it was resumed by other code.
+    """
     import torch
     import torchvision
 
-    revision, dirty = commit()
+    last = versions[-1]
+    is_commit = commit()[0] is not None
     return {
-        "commit": revision,
-        "dirty": dirty,
+        "commit": last.rstrip("+") if is_commit else None,
+        "dirty": last.endswith("+"),
+        "commits": versions,
         "vidrepro": __version__,
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from vidrepro.errors import CheckpointError
-from vidrepro.training.checkpoint import (
+from vidrepro.runs.checkpoint import (
     load_checkpoint,
     load_network,
     random_state,

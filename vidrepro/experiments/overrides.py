@@ -1,0 +1,85 @@
+"""``key=value`` overrides that need to know more than the key: options of mechanisms, files of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from vidrepro.config import parse_override
+from vidrepro.errors import ConfigError
+from vidrepro.experiments.papers import Row
+from vidrepro.files import file_digest
+
+
+def applicable_overrides(row: Row, overrides: Iterable[str]) -> list[str]:
+    """The overrides that mean something for a row: an option of a mechanism is kept where the mechanism declares it.
+
+    ``model.options.boundary=first`` on a whole table changes M2A's rows and leaves ``none`` and TSM as they are.
+    `require_some_row_takes` refuses an option that no row has.
+    """
+    kept = list(overrides)
+    mechanism = _mechanism(row, kept)
+    return [text for text in kept if (option := _option(text)) is None or _takes(mechanism, option)]
+
+
+def require_some_row_takes(rows: Sequence[Row], overrides: Iterable[str]) -> None:
+    """Refuse an option of a mechanism that none of the rows has.
+
+    Raises:
+        ConfigError: naming the options the rows' mechanisms do have.
+    """
+    texts = list(overrides)
+    for text in texts:
+        option = _option(text)
+        if option is None or any(_takes(_mechanism(row, texts), option) for row in rows):
+            continue
+        from vidrepro.models.mechanisms.m2a import OPTIONS
+
+        raise ConfigError(
+            f"no selected row's mechanism has an option '{option}'",
+            given=text,
+            allowed=[name for name in OPTIONS if any(_takes(_mechanism(row, texts), name) for row in rows)] or "(none)",
+            hint="vidrepro show PAPER --differences lists the options",
+        )
+
+
+def with_weights_digest(overrides: Iterable[str]) -> tuple[str, ...]:
+    """Add the digest of a file of start weights, so that it, not the file's name, identifies the run.
+
+    Raises:
+        ConfigError: if a digest is given that is not the file's.
+    """
+    texts = [text for text in overrides if "weights_digest" not in text]
+    given = [_leaf(text) for text in overrides if "weights_digest" in text]
+    path = next((_leaf(text) for text in reversed(texts) if text.startswith("model.weights=")), None)
+    if not isinstance(path, str) or not Path(path).is_file():
+        return (*texts, *(text for text in overrides if "weights_digest" in text))
+    digest = file_digest(Path(path))
+    if given and given[-1] != digest:
+        raise ConfigError("the weights are not the ones asked for", given=f"{path}: {digest}", allowed=str(given[-1]))
+    return (*texts, f"model.weights_digest={digest}")
+
+
+def _option(text: str) -> str | None:
+    """The option that an override of the form ``model.options.NAME=…`` is about."""
+    key = text.partition("=")[0].strip()
+    return key.removeprefix("model.options.") if key.startswith("model.options.") else None
+
+
+def _leaf(text: str) -> Any:
+    value: Any = parse_override(text)
+    while isinstance(value, dict) and len(value) == 1:
+        value = next(iter(value.values()))
+    return value
+
+
+def _mechanism(row: Row, overrides: Iterable[str]) -> str:
+    asked = [_leaf(text) for text in overrides if text.partition("=")[0].strip() == "model.mechanism"]
+    return str(asked[-1] if asked else row.model.get("mechanism", "none"))
+
+
+def _takes(mechanism: str, option: str) -> bool:
+    from vidrepro.models import takes_option
+
+    return takes_option(mechanism, option)

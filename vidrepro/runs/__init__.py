@@ -1,0 +1,1 @@
+"""A run on disk: its name and folder, its record, its checkpoints."""
