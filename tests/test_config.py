@@ -57,6 +57,14 @@ def test_fingerprint_changes_with_any_setting_and_with_nothing_else() -> None:
     assert len({plain.fingerprint, *(resolve([BASE], [change]).fingerprint for change in changes)}) == 6
 
 
+def test_weights_are_identified_by_content_not_by_name() -> None:
+    def fingerprint(name: str, digest: str) -> str:
+        return resolve([BASE], [f"model.weights={name}", f"model.weights_digest={digest}"]).fingerprint
+
+    assert fingerprint("a.pt", "a11") == fingerprint("elsewhere/b.pt", "a11") != fingerprint("a.pt", "a22")
+    assert resolve([BASE]).fingerprint != fingerprint("a.pt", "a11")
+
+
 @given(st.tuples(*[st.integers(1, 99)] * 3), st.integers(8, 512), st.sampled_from("x×"))
 def test_protocol_text_round_trip(counts: tuple[int, int, int], size: int, sign: str) -> None:
     protocol = Protocol.parse(f"{sign.join(map(str, counts))}@{size}")

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.conftest import make_toy_dataset
 
@@ -222,10 +223,45 @@ def test_ablation_prints_the_table_and_evaluate_reads_the_run(toy_data: Path, tm
     frames = run("evaluate", name, "--protocol", "8x1x1@24", "--data", toy_data, "--results", tmp_path)
     assert frames.returncode == 2 and "another number of frames" in frames.stderr
 
+    best = tmp_path / "runs" / name / "best.pt"
+    content = torch.load(best, weights_only=True)
+    torch.save({**content, "seed": 5}, best)
+    foreign = run("evaluate", name, "--data", toy_data, "--results", tmp_path)
+    assert foreign.returncode == 2 and "another seed" in foreign.stderr
+    torch.save(content, best)
+
     other = next(run for run in runs if "_m2a_" in run)
     (tmp_path / "runs" / name / "best.pt").write_bytes((tmp_path / "runs" / other / "best.pt").read_bytes())
     swapped = run("evaluate", name, "--data", toy_data, "--results", tmp_path)
     assert swapped.returncode == 2 and "another architecture" in swapped.stderr
+
+    (tmp_path / "runs" / name / "run.json").write_text('{"id": 3')
+    damaged = run("evaluate", name, "--data", toy_data, "--results", tmp_path)
+    assert damaged.returncode == 2 and "record cannot be read" in damaged.stderr
+
+
+def test_other_start_weights_are_another_run(tmp_path: Path) -> None:
+    words = ["ablate", "m2a", "--rows", "none", "--weights", tmp_path / "w.pt", "--dry-run", "--json"]
+    seen = []
+    for value in (1.0, 2.0):
+        torch.save({"x": torch.tensor(value)}, tmp_path / "w.pt")
+        (cell,) = json.loads(run(*words, cwd=tmp_path).stdout)
+        seen.append(cell["config_fingerprint"])
+    assert seen[0] != seen[1]
+
+
+def test_json_stands_alone_while_the_embedded_dataset_is_prepared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from vidrepro.cli import ablate, prepare
+    from vidrepro.cli.output import console
+    from vidrepro.experiments.setting import select_setting
+
+    monkeypatch.setattr(prepare, "prepare_dataset", lambda *words, **options: print("prepared"))
+    setting = select_setting("m2a", dataset="auto", preset=None, backbone=None, overrides=None, data=tmp_path)
+    ablate._prepare_embedded(console(for_json=True), setting, json=True)
+    out, errors = capsys.readouterr()
+    assert out == "" and "prepared" in errors
 
 
 def test_doctor_knows_the_broken_pair_and_its_remedy() -> None:

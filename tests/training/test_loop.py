@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import torch
 
 from vidrepro.config import RunConfig, resolve
 from vidrepro.data.manifest import Manifest
-from vidrepro.errors import CheckpointError, ConfigError, ResultsError, TrainingError
+from vidrepro.errors import CheckpointError, ConfigError, ResultsError, TrainingError, VidreproError
 from vidrepro.evaluation.scores import load_scores
 from vidrepro.training import loop
 from vidrepro.training.execute import execute_run
@@ -154,7 +153,8 @@ def test_execute_writes_a_complete_record_once(toy: Manifest, toy_config: RunCon
     scores = load_scores(folder / "scores" / "val-4x1x1@24-best.npz")
     assert scores.dataset_fingerprint == toy.fingerprint
     assert 100 * np.mean(scores.logits.argmax(1) == scores.labels) == record["best"]["top1"]
-    assert [p.batch for p in seen] == [1, 2, 3, 4] * 2 and seen[-1].share == 1.0
+    assert [(p.phase, p.batch) for p in seen] == [*(("train", step) for step in (1, 2, 3, 4)), ("val", 8)] * 2
+    assert seen[-1].share == 1.0 and seen[0].remaining_seconds > seen[3].remaining_seconds
 
     seen.clear()
     before = (folder / "run.json").stat().st_mtime_ns
@@ -177,30 +177,53 @@ def test_a_run_held_by_another_process_is_refused(
         execute_run(toy_config, toy, 0, tmp_path, device="cpu")
 
 
-def test_start_weights_are_used_recorded_and_bound_to_the_run(
-    toy: Manifest, toy_config: RunConfig, tmp_path: Path
-) -> None:
+def test_start_weights_are_used_and_reported_key_by_key(toy: Manifest, toy_config: RunConfig, tmp_path: Path) -> None:
     from vidrepro.models import build_from_config
 
     path = tmp_path / "start.pt"
-
-    def save_weights(seed: int) -> None:
-        torch.manual_seed(seed)
-        network = build_from_config(toy_config.model, frames=4, classes=2)
-        torch.save(network.state_dict(), path)
-
-    save_weights(7)
+    torch.manual_seed(7)
+    torch.save(build_from_config(toy_config.model, frames=4, classes=2).state_dict(), path)
     config = changed(toy_config, f"model.weights={path}", "train.epochs=1")
     started = trainer(config, toy, tmp_path / "run").model.state_dict()
     saved = torch.load(path, weights_only=True)
     assert all(torch.equal(started[key], saved[key]) for key in saved)
-    folder = execute_run(config, toy, 0, tmp_path, device="cpu")
-    record = json.loads((folder / "run.json").read_text())
-    assert record["backbone"]["weights_digest"] == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert execute_run(config, toy, 0, tmp_path, device="cpu") == folder
-    save_weights(8)
-    with pytest.raises(CheckpointError, match="other weights of the same file name"):
-        execute_run(config, toy, 0, tmp_path, device="cpu")
+    sentences: list[str] = []
+    folder = execute_run(config, toy, 0, tmp_path, device="cpu", say=sentences.append)
+    report = json.loads((folder / "run.json").read_text())["backbone"]["weights_report"]
+    assert sorted(report["loaded"]) == sorted(saved) and not report["missing"]
+    assert len(sentences) == 1 and str(path) in sentences[0]
+
+
+def test_a_finished_run_needs_no_writable_folder_and_an_unwritable_one_is_refused_cleanly(
+    toy: Manifest, toy_config: RunConfig, tmp_path: Path
+) -> None:
+    folder = execute_run(toy_config, toy, 0, tmp_path, device="cpu")
+    (folder / ".lock").unlink(missing_ok=True)
+    (folder / ".lock").mkdir()  # stands for a folder in which no file can be made, which root is never refused
+    assert execute_run(toy_config, toy, 0, tmp_path, device="cpu") == folder
+    (folder / "run.json").unlink()
+    with pytest.raises(ResultsError, match="cannot write"):
+        execute_run(toy_config, toy, 0, tmp_path, device="cpu")
+
+
+def test_a_refused_run_leaves_nothing_behind(toy: Manifest, toy_config: RunConfig, tmp_path: Path) -> None:
+    with pytest.raises(VidreproError):
+        execute_run(changed(toy_config, "model.backbone=resnet81"), toy, 0, tmp_path / "r", device="cpu")
+    with pytest.raises(ConfigError):
+        execute_run(changed(toy_config, "train.batch_size=64"), toy, 0, tmp_path / "r", device="cpu")
+    assert not (tmp_path / "r").exists()
+
+
+def test_every_version_of_the_code_that_worked_on_a_run_is_recorded(
+    toy: Manifest, toy_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in ("aaa", "aaa", "bbb+"):
+        monkeypatch.setattr(loop, "code_version", lambda version=version: version)
+        attempt = trainer(toy_config, toy, tmp_path / "run", stop=StopAfter(1))
+        attempt.restore()
+        with pytest.raises(Interrupted):
+            attempt.run()
+    assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["state"]["versions"] == ["aaa", "bbb+"]
 
 
 def test_results_that_cannot_be_written_are_refused(toy: Manifest, toy_config: RunConfig, tmp_path: Path) -> None:

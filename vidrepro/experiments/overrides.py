@@ -58,7 +58,7 @@ def with_weights_digest(overrides: Iterable[str]) -> tuple[str, ...]:
     digest = file_digest(Path(path))
     if given and given[-1] != digest:
         raise ConfigError("the weights are not the ones asked for", given=f"{path}: {digest}", allowed=str(given[-1]))
-    return (*texts, f"model.weights_digest={digest}")
+    return (*texts, f"model.weights_digest='{digest}'")  # quoted: YAML could read a number
 
 
 def _option(text: str) -> str | None:

@@ -39,7 +39,7 @@ def is_finished(folder: Path) -> bool:
     """Whether a run's folder holds its final record."""
     try:
         return json.loads((folder / RUN_FILE).read_text(encoding="utf-8")).get("state") == "finished"
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except (OSError, ValueError) as error:
         raise ResultsError(
