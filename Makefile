@@ -39,11 +39,11 @@ bench: $(READY)
 	$(BIN)/vidrepro measure loader
 	$(BIN)/vidrepro measure throughput
 	$(BIN)/vidrepro prepare synthetic --data $(DEMO)/data
-	$(BIN)/vidrepro measure leak --data $(DEMO)/data --results $(DEMO)/results
+	$(BIN)/vidrepro measure leak --data $(DEMO)/data 
 
 tables: $(READY)
 	$(BIN)/vidrepro table --paper m2a --format md,csv,tex --figure
 
 clean:
-	rm -rf $(VENV) $(DEMO) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) $(DEMO) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -15,7 +15,8 @@ from typer.testing import CliRunner, Result
 from vidrepro.cli.app import app
 from vidrepro.cost import papers
 from vidrepro.data.manifest import load_manifest
-from vidrepro.errors import ResultsError, UnknownNameError
+from vidrepro.errors import ConfigError, ResultsError, UnknownNameError
+from vidrepro.experiments import load_preset
 
 Invoke = Callable[..., Result]
 
@@ -26,6 +27,7 @@ def results(tmp_path: Path) -> Path:
     write_run(folder, "m2a/table1/none", 352)
     write_run(folder, "m2a/table1/m2a", 640)
     (folder / "runs" / "begun").mkdir()
+    (folder / "runs" / "begun" / "last.pt").touch()
     return folder
 
 
@@ -60,6 +62,34 @@ def test_table_writes_what_it_prints(invoke: Invoke, results: Path) -> None:
     written = sorted(path.name for path in (results / "tables" / "m2a").iterdir())
     assert written == [f"table{number}.{kind}" for number in (1, 2, 5) for kind in ("csv", "md", "tex")]
     assert "80.0 \\[77.1, 82.6\\]" in (results / "tables" / "m2a" / "table1.md").read_text(encoding="utf-8")
+
+
+def test_filters_choose_what_is_printed_not_what_is_written(invoke: Invoke, results: Path) -> None:
+    """Printed: nothing, for nothing was measured with the paper's preset. Written, drawn: everything, always."""
+    invoke("table", "--paper", "m2a", "--table", "I", "--figure")
+    folder = results / "tables" / "m2a"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert before.keys() == {"table1.md", "table1.csv", "table1.tex", "table1.png"}
+    words = ["table", "--paper", "m2a", "--table", "I", "--figure"]
+    for choice in (["--preset", "paper"], ["--dataset", "ssv1"], ["--dataset", "synthetic", "--preset", "tiny"]):
+        for path in folder.iterdir():
+            path.unlink()
+        output = invoke(*words, *choice).output
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+        shown = json.loads(invoke(*words, *choice, "--json").stdout)[0]["rows"]
+        kept = "--preset" in choice and "tiny" in choice
+        assert ("44.0 [40.6, 47.5]" in output) == kept == any(row["runs"] for row in shown)
+        assert ("with everything that was measured" in output) != kept
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_what_else_lies_there_is_told_on_the_terminal_alone(invoke: Invoke, results: Path) -> None:
+    words = ["table", "--paper", "m2a", "--table", "I"]
+    assert "1 runs are not finished" in invoke(*words).output
+    assert "not finished" in " ".join(json.loads(invoke(*words, "--json").stdout)[0]["remarks"])
+    files = list((results / "tables" / "m2a").iterdir())
+    assert len(files) == 3
+    assert not any("not finished" in path.read_text(encoding="utf-8") for path in files)
 
 
 def test_table_as_json_is_json_alone(invoke: Invoke, results: Path) -> None:
@@ -113,7 +143,7 @@ def test_show_paper_lists_tables_rows_settings_and_differences(invoke: Invoke) -
         "m2a/table5/tsm TSM 39.0 resnet18 none + temporal shift",
         "Table III (section IV-A)",
         "not built yet: the backbone i3d-resnet18",
-        "train.learning_rate 0.02 0.1",
+        f"train.learning_rate 0.02 {load_preset('tiny').train['learning_rate']:g}",
         "replaces the table's backbone: resnet18 → micro",
         "motion of the last frame",
     ):
@@ -145,6 +175,28 @@ def test_show_row_resolves_its_settings(invoke: Invoke) -> None:
     assert "not built yet: the mechanism tea" in invoke("show", "m2a/table5/tea").output
     with pytest.raises(UnknownNameError, match="m2a/table1/m2a-motion"):
         invoke("show", "m2a/table1/m2a-motoin")
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["m2a", "--set", "foo=1"], "--set would have no effect: 'm2a' is a paper; only a row"),
+        (["m2a", "--preset", "paper"], "--preset would have no effect"),
+        (["m2a", "--differences", "--backbone", "resnet50"], "--backbone would have no effect"),
+        (["synthetic", "--preset", "tiny", "--dataset", "ssv1"], "--dataset, --preset would have no effect"),
+        (["m2a/table5/tea", "--set", "train.epochs=3"], "--set would have no effect: 'm2a/table5/tea' cannot be run"),
+    ],
+)
+def test_show_refuses_options_that_would_change_nothing(invoke: Invoke, words: list[str], problem: str) -> None:
+    output = " ".join(invoke("show", *words, code=2).output.replace("│", " ").split())
+    assert problem in output
+
+
+def test_show_row_refuses_an_option_its_mechanism_does_not_have(invoke: Invoke) -> None:
+    shown = json.loads(invoke("show", "m2a/table1/m2a", "--set", "model.options.boundary=first", "--json").stdout)
+    assert shown["config"]["model"]["options"] == {"boundary": "first"}
+    with pytest.raises(ConfigError, match="no selected row's mechanism has an option 'boundary'"):
+        invoke("show", "m2a/table1/none", "--set", "model.options.boundary=first")
 
 
 def test_show_dataset(invoke: Invoke, toy_data: Path) -> None:

@@ -127,11 +127,29 @@ def test_overrides_reach_every_row(small_paper: Paper, kept: Path) -> None:
     assert text[3]["gmacs_conv_linear"] > 1.2 * released[3]["gmacs_conv_linear"]
 
 
+def test_an_option_reaches_the_rows_whose_mechanism_has_it(small_paper: Paper, kept: Path) -> None:
+    """The attention's own width is an option of M2A's rows; the plain network is measured as it is."""
+    released = measure_paper(small_paper, "I", results=kept)
+    changed = measure_paper(small_paper, "I", overrides=["model.options.reduction=4"], results=kept)
+    assert changed[0] == released[0] and changed[0]["mechanism"] == "none"
+    assert all(new["params"] > old["params"] for new, old in zip(changed[1:], released[1:], strict=True))
+
+
 @pytest.mark.parametrize(
-    ("override", "error"), [("model.mechansim=m2a", ConfigError), ("model.mechanism=m3a", UnknownNameError)]
+    ("override", "error", "problem"),
+    [
+        ("model.mechansim=m2a", ConfigError, "did you mean mechanism"),
+        ("model.mechanism=m3a", UnknownNameError, "m2a"),
+        ("data.frames=16", ConfigError, "nothing but the network can be changed"),
+        ("train.epochs=3", ConfigError, "nothing but the network can be changed"),
+        ("dataset=ssv1", ConfigError, "nothing but the network can be changed"),
+        ("model.options.bondary=first", ConfigError, "boundary"),
+    ],
 )
-def test_a_wrong_override_is_refused(small_paper: Paper, override: str, error: type[VidreproError]) -> None:
-    with pytest.raises(error):
+def test_a_wrong_override_is_refused(
+    small_paper: Paper, override: str, error: type[VidreproError], problem: str
+) -> None:
+    with pytest.raises(error, match=problem):
         measure_paper(small_paper, "I", overrides=[override])
 
 
@@ -230,12 +248,32 @@ def test_command_prints_numbers_rules_and_reasons(
         (["m3a"], "unknown paper or benchmark 'm3a'"),
         (["m2a", "--table", "XI"], "unknown table of m2a 'XI'"),
         (["m2a", "--batch", "2"], "--batch has no meaning"),
+        (["m2a", "--device", "cpu"], "--device has no meaning"),
+        (["m2a", "--rounds", "5"], "--rounds has no meaning"),
+        (["m2a", "--data", "."], "--data has no meaning"),
+        (["m2a", "--set", "data.frames=16"], "nothing but the network can be changed"),
         (["startup", "--table", "I"], "--table has no meaning"),
-        (["loader", "--dataset", "nowhere"], "dataset 'nowhere' is not prepared"),
+        (["startup", "--device", "cpu"], "--device has no meaning"),
+        (["throughput", "--results", "."], "--results has no meaning"),
+        (["throughput", "--data", "."], "--data has no meaning"),
+        (["loader", "--device", "cpu"], "--device has no meaning"),
+        (["loader", "--data", "."], "without --dataset"),
+        (["loader", "--set", "model.variant=paper"], "--set has no meaning"),
+        (["leak", "--rounds", "1"], "--rounds has no meaning"),
+        (["leak", "--preset", "tiny"], "--preset has no meaning"),
+        (["loader", "--dataset", "nowhere", "--data", "."], "dataset 'nowhere' is not prepared"),
         (["throughput", "--preset", "tinny"], "unknown preset 'tinny'"),
         (["throughput", "--preset", "tiny", "--device", "tpu9"], "device"),
     ],
 )
-def test_command_refuses(run: Callable[..., tuple[str, str]], tmp_path: Path, words: list[str], problem: str) -> None:
+def test_command_refuses(
+    run: Callable[..., tuple[str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    problem: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(VidreproError, match=problem):
-        run(*words, "--data", str(tmp_path))
+        run(*words)
+    assert list(tmp_path.iterdir()) == []

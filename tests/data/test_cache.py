@@ -5,7 +5,9 @@ import pickle
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from vidrepro.data.table import iterate_clips
 from vidrepro.errors import ConfigError, DataError, DecodeError, ManifestError, ResultsError
 
 MakeDataset = Callable[..., Manifest]
+FullDisk = Callable[[int], AbstractContextManager[None]]
 RunScript = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -166,34 +169,42 @@ def test_a_clip_of_another_size_than_recorded_is_refused(make_dataset: MakeDatas
     assert files(manifest) == []
 
 
-def test_a_place_that_cannot_be_written_is_refused(make_dataset: MakeDataset) -> None:
+def test_a_place_that_cannot_be_written_is_told_and_done_without(make_dataset: MakeDataset) -> None:
     manifest = make_dataset()
     (manifest.folder / "cache").touch()
-    with pytest.raises(ResultsError, match="cannot write"):
-        open_cache(manifest)
+    with pytest.warns(UserWarning, match=r"clips are decoded each time(.|\n)*cannot write to .*cache") as warned:
+        assert open_cache(manifest) is None
+    assert len(warned) == 1 and warned[0].filename == __file__
+    said: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert open_cache(manifest, "auto", say=said.append) is None
+    assert said == [str(warned[0].message)]
+    with pytest.raises(ResultsError, match="cannot write") as refusal:
+        open_cache(manifest, "always", say=said.append)
+    assert "--cache never" in str(refusal.value.hint)
+    assert len(said) == 1
 
 
-FULL_DISK = """
-import resource, sys
-from pathlib import Path
-from vidrepro.data.cache import open_cache
-from vidrepro.data.manifest import load_manifest
-from vidrepro.errors import ResultsError
-
-manifest = load_manifest("toy", Path(sys.argv[1]))
-resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))  # no file may grow beyond this
-try:
-    open_cache(manifest)
-except ResultsError as error:
-    print("refused", str(error).splitlines()[0])
-"""
-
-
-def test_a_full_disk_is_refused(make_dataset: MakeDataset, run_script: RunScript) -> None:
+def test_what_does_not_decode_is_refused_in_every_mode(make_dataset: MakeDataset) -> None:
     manifest = make_dataset()
-    done = run_script(FULL_DISK, manifest.folder.parent)
-    assert done.stdout.startswith("refused cannot write"), done.stderr
+    (manifest.root / "clips/c1.mp4").write_bytes(b"")
+    for mode in ("auto", "always"):
+        with pytest.raises(DecodeError, match=r"c1\.mp4"):
+            open_cache(manifest, mode)
+
+
+def test_a_full_disk_leaves_nothing(make_dataset: MakeDataset, full_disk: FullDisk) -> None:
+    manifest = make_dataset()
+    assert cache_bytes(manifest) > 50_000
+    with full_disk(50_000):
+        with pytest.raises(ResultsError, match="cannot write"):
+            open_cache(manifest, "always")
+        assert files(manifest) == []
+        with pytest.warns(UserWarning, match="cannot write"):
+            assert open_cache(manifest) is None
     assert files(manifest) == []
+    assert np.array_equal(made(manifest).frames("c0", [3]), read_clip(manifest, manifest.clip("c0"), [3]))
 
 
 # --- several processes ---------------------------------------------------------------------------------------------

@@ -353,7 +353,7 @@ class SlowDataset(ClipDataset):
     """A decoder that hangs."""
 
     def sample(self, index: int, epoch: int) -> dict:
-        time.sleep(4)
+        time.sleep(2)
         return super().sample(index, epoch)
 
 

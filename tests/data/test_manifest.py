@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from vidrepro.data.manifest import (
 )
 from vidrepro.errors import ManifestError, ResultsError, UnknownNameError
 
+FullDisk = Callable[[int], AbstractContextManager[None]]
 MakeDataset = Callable[..., Manifest]
 DIGEST = "ab" * 32
 
@@ -113,7 +115,7 @@ def tables(draw: st.DrawFn) -> list[dict[str, Any]]:
     return rows
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(rows=tables())
 def test_what_is_written_reads_back_equal(rows: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("m")
@@ -294,8 +296,17 @@ def test_a_dataset_that_is_not_prepared_says_how(tmp_path: Path) -> None:
     write(tmp_path)
     with pytest.raises(ManifestError, match="'ssv1' is not prepared") as refused:
         load_manifest("ssv1", tmp_path)
-    assert refused.value.hint == "vidrepro prepare ssv1"
     assert refused.value.allowed == "toy"
+    hint = str(refused.value.hint)
+    assert "cannot prepare 'ssv1' yet" in hint and "synthetic" in hint and "vidrepro prepare ssv1" not in hint
+    for name, command in (("synthetic", "vidrepro prepare synthetic"), ("synthetic-full", "prepare synthetic-full")):
+        with pytest.raises(ManifestError) as refused:
+            load_manifest(name, tmp_path)
+        assert str(refused.value.hint).endswith(command)
+    for name, meant in (("toyy", "toy"), ("synthetik", "synthetic")):
+        with pytest.raises(ManifestError) as refused:
+            load_manifest(name, tmp_path)
+        assert f"did you mean '{meant}'?" in str(refused.value.hint)
     for name in ("../toy", "toy/", "", ".."):
         with pytest.raises(ManifestError):
             load_manifest(name, tmp_path / "x")
@@ -458,19 +469,32 @@ def test_a_journal_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 
 def test_a_journal_torn_anywhere_keeps_its_whole_lines(tmp_path: Path) -> None:
+    rows = [{"id": "a", "n": 1}, {"id": "bb", "n": 2}, {"id": "ä", "n": 3}]  # short: every size of file is tried
     with Journal(tmp_path, "key") as journal:
-        for clip in ROWS[:3]:
-            journal.append(clip)
+        for values in rows:
+            journal.append(values)
     content = (tmp_path / JOURNAL_NAME).read_bytes()
     for size in range(len(content)):
         (tmp_path / JOURNAL_NAME).write_bytes(content[:size])
         whole = max(content[:size].count(b"\n") - 1, 0)
         with Journal(tmp_path, "key") as journal:
-            assert list(journal.done.values()) == ROWS[:whole]
+            assert list(journal.done.values()) == rows[:whole]
             assert journal.discarded is None
-            journal.append({"id": "new"})  # shorter than most torn lines
+            journal.append({"id": "new"})  # as short as a torn line
         with Journal(tmp_path, "key") as journal:
-            assert list(journal.done) == [values["id"] for values in ROWS[:whole]] + ["new"]
+            assert list(journal.done) == [values["id"] for values in rows[:whole]] + ["new"]
+
+
+def test_a_journal_on_a_full_disk_is_refused_and_goes_on_later(tmp_path: Path, full_disk: FullDisk) -> None:
+    with pytest.raises(ResultsError, match="cannot write"), full_disk(500), Journal(tmp_path, "key") as journal:
+        for number in range(100):
+            journal.append({"id": f"clip{number:03d}"})
+    with Journal(tmp_path, "key") as journal:
+        assert 0 < len(journal.done) < 100
+        assert list(journal.done) == [f"clip{number:03d}" for number in range(len(journal.done))]
+        journal.append({"id": "new"})
+    with Journal(tmp_path, "key") as journal:
+        assert list(journal.done)[-1] == "new"
 
 
 def test_a_journal_of_other_settings_is_discarded_and_says_so(tmp_path: Path) -> None:

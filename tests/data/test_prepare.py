@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +22,7 @@ from typer.testing import CliRunner
 
 from vidrepro.cli.prepare import prepare as prepare_command
 from vidrepro.data.frames import probe_video, read_clip
-from vidrepro.data.manifest import Manifest, check_files, load_manifest
+from vidrepro.data.manifest import Journal, Manifest, check_files, load_manifest
 from vidrepro.data.sources import NOT_YET, SOURCES, Options, describe_all, find_source
 from vidrepro.data.sources.synthetic import PreparationInterrupted, prepare_synthetic
 from vidrepro.data.synthetic.annotations import load_annotations
@@ -29,6 +32,9 @@ from vidrepro.errors import ConfigError, DataError, ManifestError, ResultsError,
 
 TOY = replace(PRESETS["tiny"], clips=(("train", 4), ("val", 1)), side=32)  # 40 clips
 TOTAL = 40
+SMALLER_TOY = replace(TOY, clips=(("train", 1), ("val", 1)))  # 16 clips
+LARGER_TOY = replace(TOY, clips=(("train", 8), ("val", 2)))  # 80 clips
+LARGER_TOTAL = 80
 
 SCRIPT = """
 import sys
@@ -38,14 +44,13 @@ from vidrepro.data.sources.synthetic import PreparationInterrupted, prepare_synt
 from vidrepro.data.synthetic.presets import PRESETS
 
 if __name__ == "__main__":
-    toy = replace(PRESETS["tiny"], clips=(("train", 12), ("val", 3)), side=32)
+    toy = replace(PRESETS["tiny"], clips=(("train", 8), ("val", 2)), side=32)
     try:
         prepare_synthetic(Path(sys.argv[1]), toy, workers=int(sys.argv[2]))
     except PreparationInterrupted as interruption:
         print(interruption, file=sys.stderr)
         sys.exit(130)
 """
-LARGER_TOY = replace(TOY, clips=(("train", 12), ("val", 3)))
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +62,28 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 @pytest.fixture(scope="module")
 def larger_prepared(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     """The larger one, in one go; not to be changed."""
-    return prepare_synthetic(tmp_path_factory.mktemp("larger"), LARGER_TOY, workers=2)
+    return prepare_synthetic(tmp_path_factory.mktemp("larger"), LARGER_TOY, workers=1)
+
+
+@pytest.fixture
+def small(tmp_path: Path, small_prepared: Manifest) -> Path:
+    """A data folder with the smaller toy dataset, to be damaged."""
+    shutil.copytree(small_prepared.folder, tmp_path / "data" / "synthetic")
+    return tmp_path / "data"
+
+
+@pytest.fixture(scope="module")
+def small_prepared(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    """The smaller one; not to be changed."""
+    return prepare_synthetic(tmp_path_factory.mktemp("small"), SMALLER_TOY, workers=1)
 
 
 def stamps(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 def test_the_manifest_tells_what_lies_there(prepared: Manifest) -> None:
@@ -144,15 +166,103 @@ def test_other_settings_are_refused_and_force_replaces(tmp_path: Path) -> None:
         prepare_synthetic(tmp_path, TOY, seed=1, workers=1)
     assert "--force" in str(refusal.value) and first.fingerprint in str(refusal.value)
     assert refusal.value.given == "seed 1" and str(refusal.value.allowed).startswith("seed 0: ")
+    assert TOY.contrast != 0.4
     with pytest.raises(ManifestError) as refusal:
-        prepare_synthetic(tmp_path, replace(TOY, contrast=0.3), workers=1)
-    assert refusal.value.given == "contrast 0.3"
+        prepare_synthetic(tmp_path, replace(TOY, contrast=0.4), workers=1)
+    assert refusal.value.given == "contrast 0.4"
     assert stamps(tmp_path) == before
-    smaller = replace(TOY, clips=(("train", 1), ("val", 1)))
-    second = prepare_synthetic(tmp_path, smaller, seed=1, workers=1, force=True)
+    second = prepare_synthetic(tmp_path, SMALLER_TOY, seed=1, workers=1, force=True)
     assert second.fingerprint != first.fingerprint
     assert len(list((tmp_path / "synthetic" / "clips").iterdir())) == 16  # nothing of the old one stays
     assert mine.read_text() == "of the user"
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("manifest.csv", ""),
+        ("manifest.csv", "id,path,frames\n"),
+        ("manifest.csv", None),  # cut short in the middle of its last line
+        ("dataset.json", "{"),
+        ("dataset.json", "[]"),
+        ("dataset.json", '{"name": "synthetic"}'),
+        ("dataset.json", None),
+    ],
+)
+def test_a_damaged_manifest_is_refused_and_force_replaces_it(
+    small: Path, small_prepared: Manifest, file: str, content: str | None
+) -> None:
+    path = small / "synthetic" / file
+    path.write_text(path.read_text()[:-30] if content is None else content)
+    before = stamps(small)
+    with pytest.raises(ManifestError, match=file) as refusal:
+        prepare_synthetic(small, SMALLER_TOY, workers=1)
+    assert str(refusal.value.hint).endswith("vidrepro prepare synthetic --force")
+    assert stamps(small) == before
+    again = prepare_synthetic(small, SMALLER_TOY, workers=1, force=True)
+    assert again.fingerprint == small_prepared.fingerprint
+    assert check_files(again, quick=False) == []
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_force_removes_the_clips_elsewhere_and_nothing_that_is_not_ours(tmp_path: Path, damaged: bool) -> None:
+    data, large = tmp_path / "data", tmp_path / "large"
+    prepare_synthetic(data, SMALLER_TOY, workers=1, root=large)
+    ours = files_below(large)
+    assert len(ours) == 32
+    if damaged:
+        (data / "synthetic" / "manifest.csv").write_text("")
+    mine = [
+        "other.txt",
+        "synthetic/notes.txt",
+        "synthetic/clips/holiday.mp4",
+        "synthetic/clips/train-000000.txt",
+        "synthetic/clips/train-000000-sharp copy.mp4",
+        "synthetic/clips/best/train-000000.mp4",
+    ]
+    for name in mine:
+        (large / name).parent.mkdir(parents=True, exist_ok=True)
+        (large / name).write_text("of the user")
+    second = prepare_synthetic(data, SMALLER_TOY, seed=1, workers=1, force=True)
+    assert second.root == data / "synthetic" and check_files(second, quick=False) == []
+    assert files_below(large) == sorted(mine)
+
+
+def test_force_removes_the_emptied_folder_of_the_dataset_and_not_its_parent(tmp_path: Path) -> None:
+    prepare_synthetic(tmp_path / "data", SMALLER_TOY, workers=1, root=tmp_path / "large")
+    prepare_synthetic(tmp_path / "data", SMALLER_TOY, workers=1, force=True)
+    assert list((tmp_path / "large").iterdir()) == []
+
+
+def test_force_removes_nothing_from_a_root_that_was_not_prepared_as_one(small: Path, tmp_path: Path) -> None:
+    """A dataset.json may name any folder, and a new root may hold anything."""
+    for folder in ("archive", "large/synthetic"):
+        (tmp_path / folder / "clips").mkdir(parents=True)
+        (tmp_path / folder / "clips" / "train-000099.mp4").write_text("of the user")
+    path = small / "synthetic" / "dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"root": str(tmp_path / "archive")}))
+    prepare_synthetic(small, SMALLER_TOY, workers=1, root=tmp_path / "large", force=True)
+    for folder in ("archive", "large/synthetic"):
+        assert (tmp_path / folder / "clips" / "train-000099.mp4").read_text() == "of the user"
+
+
+def test_force_waits_for_nobody_and_spoils_nobodys_work(small: Path) -> None:
+    with Journal(small / "synthetic", "of another process"):
+        before = stamps(small)
+        with pytest.raises(ManifestError, match="another process is preparing"):
+            prepare_synthetic(small, SMALLER_TOY, seed=1, workers=1, force=True)
+        assert stamps(small) == before
+
+
+@pytest.mark.parametrize("limit", [0, 200, 6000])
+def test_a_full_disk_is_told_and_the_same_call_goes_on_later(
+    tmp_path: Path, small_prepared: Manifest, full_disk: Callable[[int], AbstractContextManager[None]], limit: int
+) -> None:
+    with full_disk(limit), pytest.raises(ResultsError, match="cannot write"):
+        prepare_synthetic(tmp_path, SMALLER_TOY, workers=1)
+    left = set(files_below(tmp_path / "synthetic")) - {".journal.jsonl", ".prepare.lock"}
+    assert all(name.startswith("annotations/train-") for name in left)  # no clip, and nothing half-written
+    assert prepare_synthetic(tmp_path, SMALLER_TOY, workers=1).fingerprint == small_prepared.fingerprint
 
 
 def test_root_moves_the_clips_elsewhere(prepared: Manifest, tmp_path: Path) -> None:
@@ -217,11 +327,11 @@ def test_a_killed_process_leaves_nothing_half_done(killer: str, tmp_path: Path, 
     assert process.returncode == (130 if killer == "SIGINT" else -signal.SIGKILL)
     assert "Traceback" not in errors
     if killer == "SIGINT":
-        assert "of 120 clips are done; the same command" in errors
+        assert f"of {LARGER_TOTAL} clips are done; the same command" in errors
     assert not (tmp_path / "synthetic" / "manifest.csv").exists()
     reports: list[int] = []
-    manifest = prepare_synthetic(tmp_path, LARGER_TOY, workers=2, progress=lambda done, _: reports.append(done))
-    assert 16 <= reports[0] < 120
+    manifest = prepare_synthetic(tmp_path, LARGER_TOY, workers=1, progress=lambda done, _: reports.append(done))
+    assert 16 <= reports[0] < LARGER_TOTAL
     assert check_files(manifest, quick=False) == []
     assert manifest.fingerprint == larger_prepared.fingerprint
 
@@ -261,8 +371,10 @@ def test_sources_are_found_by_name_and_unknown_ones_refused() -> None:
         find_source("synthetik")
     assert "did you mean 'synthetic'" in str(refusal.value)
     for name in NOT_YET:
-        with pytest.raises(UnknownNameError, match="cannot prepare"):
+        with pytest.raises(UnknownNameError, match=f"cannot prepare '{name}' yet") as refusal:
             find_source(name)
+        assert "unknown" not in str(refusal.value)
+        assert str(refusal.value.allowed).split(", ") == list(SOURCES)
 
 
 # --- the command ---------------------------------------------------------------------------------------------------
@@ -313,7 +425,8 @@ def test_the_command_lists_what_can_be_prepared() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["ssv2"], "unknown dataset 'ssv2'"),
+        (["ssv2"], "cannot prepare 'ssv2' yet"),
+        (["ssv7"], "unknown dataset 'ssv7'"),
         (["synthetic", "--preset", "medium"], "unknown preset"),
         (["verify", "synthetic"], "is not prepared"),
     ],

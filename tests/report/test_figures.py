@@ -49,6 +49,13 @@ def test_bars_are_the_numbers_of_the_table(tmp_path: Path, drawn: list[Figure]) 
     assert [line.get_xdata()[0] for line in ceilings] == [50.0]  # type: ignore[index]
 
 
+def test_no_ceiling_is_drawn_where_it_does_not_hold(tmp_path: Path, drawn: list[Figure]) -> None:
+    write_run(tmp_path, "m2a/table1/none", 352, overrides=("data.train_sampling=tsm-val",))
+    figures.draw_table(report(tmp_path), load_paper("m2a"), tmp_path / "figure.png")
+    measured = drawn[0].axes[1]
+    assert not [line for line in measured.lines if line.get_linestyle() == "--"]
+
+
 def test_the_picture_is_the_same_every_time(tmp_path: Path) -> None:
     for seed in (0, 1):
         write_run(tmp_path, "m2a/table5/tsm", 700 + seed, seed=seed)

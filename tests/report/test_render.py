@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from vidrepro.report.grid import Cell, Grid, TableReport
-from vidrepro.report.render import csv_text, escape_latex, latex, markdown, terminal
+from vidrepro.report.render import FORMATS, csv_text, escape_latex, latex, markdown, terminal
 
 NASTY = r"50 % of a_b & c$d #1 {x} ~y ^z \w <t> |p| [q] *r* `s` ± × →"
 
@@ -23,7 +23,8 @@ def nasty_report() -> TableReport:
         facts=(NASTY,),
     )
     records = ({"label": NASTY, "top1": 1 / 3, "n": 3, "none": None}, {"label": 'a "quoted", text', "top1": 0.5})
-    return TableReport("m2a", "table1", NASTY, (grid,), (NASTY, "second"), (NASTY,), records, measured=True)
+    notes, remarks = (NASTY, "second"), (NASTY,)
+    return TableReport("m2a", "table1", NASTY, (grid,), notes, remarks, records, True, leftovers=("left over",))
 
 
 def unescaped(text: str) -> str:
@@ -78,12 +79,16 @@ def test_csv_reads_back() -> None:
     assert "\r" not in csv_text(nasty_report())
 
 
+def test_what_else_lies_there_is_for_the_terminal_alone() -> None:
+    assert not any("left over" in render(nasty_report()) for render in FORMATS.values())
+
+
 @pytest.mark.parametrize("width", [200, 40])
 def test_terminal_text_is_not_taken_for_markup(width: int) -> None:
     console = Console(width=width, record=True, file=io.StringIO())
     console.print(terminal(nasty_report()))
     shown = console.export_text()
-    assert "[q]" in shown
+    assert "[q]" in shown and "left over" in shown
     if width == 200:
         assert "1.5 [1, 2]" in shown
         assert NASTY in shown

@@ -21,12 +21,15 @@ def test_runs_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
 def test_unfinished_runs_are_counted_not_read(tmp_path: Path) -> None:
     write_run(tmp_path, "m2a/table1/none", 400)
     change_record(write_run(tmp_path, "m2a/table1/m2a", 700), state="running", best=None)
-    (tmp_path / "runs" / "begun").mkdir()
+    files = {"begun": "last.pt", "starting": "progress.json", "refused": "train.log"}
+    for folder, name in files.items():
+        (tmp_path / "runs" / folder).mkdir()
+        (tmp_path / "runs" / folder / name).touch()
+    (tmp_path / "runs" / "empty").mkdir()
     (tmp_path / "runs" / ".gitignore").touch()
     collection = load_runs(tmp_path)
     assert len(collection.runs) == 1
-    assert len(collection.unfinished) == 2
-    assert "begun" in collection.unfinished
+    assert collection.unfinished == ("begun", "starting")
 
 
 @pytest.mark.parametrize(

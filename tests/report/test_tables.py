@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_runs import made_up_costs, write_run
+from fake_runs import change_record, made_up_costs, write_run
 
 from vidrepro.errors import ResultsError, UnknownNameError
 from vidrepro.experiments import load_paper, load_preset
 from vidrepro.report.grid import Grid, TableReport
-from vidrepro.report.render import csv_text, markdown
+from vidrepro.report.render import FORMATS, csv_text, markdown
 from vidrepro.report.runs import load_runs
 from vidrepro.report.write import check_formats, report_tables, write_report
 
@@ -28,6 +29,18 @@ def column(grid: Grid, head: str) -> dict[str, str]:
     """A column's cells by the row's label."""
     position = [" ".join(cell.text.split()) for cell in grid.heads].index(head)
     return {row[0].text: row[position].text for row in grid.rows}
+
+
+def begin_run(results: Path) -> None:
+    """A run that was interrupted, and one that was refused."""
+    for name in ("begun", "refused"):
+        (results / "runs" / name).mkdir()
+        (results / "runs" / name / "train.log").touch()
+    (results / "runs" / "begun" / "last.pt").touch()
+
+
+def change_dataset(file: Path, **facts: Any) -> None:
+    change_record(file, dataset=json.loads(file.read_text(encoding="utf-8"))["dataset"] | facts)
 
 
 def heads(grid: Grid) -> list[str]:
@@ -226,10 +239,74 @@ def test_equal_settings_share_a_section(tmp_path: Path) -> None:
 def test_runs_of_changed_settings_are_counted_not_shown(results: Path) -> None:
     file = write_run(results, "m2a/table1/m2a-attention", 500)
     file.write_text(file.read_text(encoding="utf-8").replace('"config_fingerprint": "', '"config_fingerprint": "0'))
-    (results / "runs" / "begun").mkdir()
-    remarks = " ".join(report(results).remarks)
-    assert "1 finished runs of this paper are not shown" in remarks
-    assert "1 runs are not finished" in remarks
+    begin_run(results)
+    leftovers = " ".join(report(results).leftovers)
+    assert "1 finished runs of this paper are not shown" in leftovers
+    assert "1 runs are not finished" in leftovers
+
+
+def test_files_do_not_depend_on_what_else_lies_there(results: Path) -> None:
+    """An interrupted run, a refused one, one of changed settings, one of another paper, one of no paper."""
+    before = {name: render(report(results)) for name, render in FORMATS.items()}
+    begin_run(results)
+    for correct, (experiment, change) in enumerate(
+        [
+            ("m2a/table1/m2a-attention", {"config_fingerprint": "0123456789ab"}),
+            ("m2a/table1/m2a", {"paper_setting": {"paper": "tea", "preset": "tiny"}, "config_fingerprint": "1" * 12}),
+            ("m2a/table2/m2a", {"paper_setting": None}),
+        ]
+    ):
+        change_record(write_run(results, experiment, correct, seed=5), **change)
+    shown = report(results)
+    assert shown.leftovers and {name: render(shown) for name, render in FORMATS.items()} == before
+
+
+def test_the_ceiling_is_stated_only_where_it_holds(tmp_path: Path) -> None:
+    for row in ("none", "m2a"):
+        change_dataset(write_run(tmp_path, f"m2a/table1/{row}", 400), frame_counts=[16, 24])
+    shown = report(tmp_path)
+    assert any("Order-blind ceiling: 50.0 %" in fact for fact in shown.grids[0].facts)
+    assert {record["order_blind_ceiling"] for record in shown.records if record["runs"]} == {0.5}
+
+    for file in (tmp_path / "runs").glob("*/run.json"):
+        change_dataset(file, frame_counts=[16, 30])
+    shown = report(tmp_path)
+    facts = "\n".join(shown.grids[0].facts)
+    assert "Order-blind ceiling:" not in facts and "% top-1 is the most" not in facts
+    assert "No order-blind ceiling is stated: with 8 frames by tsm-train" in facts and "clips of 30 frames" in facts
+    assert "Chance: top-1 12.5 %, pair 25.0 %" in facts
+    measured = [record for record in shown.records if record["runs"]]
+    assert {record["order_blind_ceiling"] for record in measured} == {None}
+    assert all("30 frames" in record["no_order_blind_ceiling"] for record in measured)
+    assert "30 frames" in csv_text(shown)
+
+
+def test_the_ceiling_is_not_stated_for_sampling_that_gives_the_direction_away(tmp_path: Path) -> None:
+    overrides = ("data.train_sampling=tsm-val",)
+    change_dataset(write_run(tmp_path, "m2a/table1/none", 700, overrides=overrides), frame_counts=[16])
+    (fact,) = [fact for fact in report(tmp_path).grids[0].facts if "rder-blind" in fact]
+    assert fact.startswith("No order-blind ceiling is stated: with 8 frames by tsm-val")
+    write_run(tmp_path, "m2a/table1/m2a", 700, overrides=("data.train_sampling=tsm-test",))  # an older record
+    assert sum("not recorded" in fact for grid in report(tmp_path).grids for fact in grid.facts) == 1
+
+
+def test_rows_are_named_where_the_ceiling_holds_for_some_only(results: Path) -> None:
+    for file in (results / "runs").glob("*/run.json"):
+        config = json.loads(file.read_text(encoding="utf-8"))["config"]
+        if config["model"]["mechanism"] == "m2a":
+            change_record(file, config=config | {"data": config["data"] | {"train_sampling": "tsm-val"}})
+    facts = report(results).grids[0].facts
+    assert any(fact.startswith("Order-blind ceiling for None, M2A-Motion: 50.0 %") for fact in facts)
+    assert any(fact.startswith("No order-blind ceiling is stated for M2A: training sampling tsm-val") for fact in facts)
+
+
+def test_every_commit_of_a_resumed_run_is_named(tmp_path: Path) -> None:
+    environment = {"commit": "bbb2222", "dirty": True, "torch": "2.15.0"}
+    file = write_run(tmp_path, "m2a/table1/none", 400)
+    change_record(file, environment=environment | {"commits": ["ccc3333", "bbb2222+"]})
+    assert any("commit bbb2222+modified, ccc3333; torch" in fact for fact in report(tmp_path).grids[0].facts)
+    change_record(file, environment=environment | {"commits": ["bbb2222+"]})
+    assert any("commit bbb2222+modified; torch" in fact for fact in report(tmp_path).grids[0].facts)
 
 
 def test_two_runs_of_the_same_identity_are_refused(results: Path) -> None:

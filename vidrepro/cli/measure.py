@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,22 +11,26 @@ from vidrepro.cli import options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from rich.console import Console
 
 # word in place of a paper -> function in vidrepro.cost.benchmarks
 BENCHMARKS = {"loader": "measure_loader", "throughput": "measure_throughput", "startup": "measure_startup"}
 LEAK = "leak"
-# options that mean something to one kind of target only
-MEANT_FOR = {
-    "table": "a paper",
-    "set": "a paper",
-    "dataset": "loader",
-    "preset": "throughput",
-    "backbone": "throughput",
-    "batch": "throughput",
+PAPER = "a paper"
+MEANT_FOR = {  # options that do not mean something to every kind of target
+    "table": (PAPER,),
+    "set": (PAPER,),
+    "rounds": tuple(BENCHMARKS),
+    "dataset": ("loader",),
+    "preset": ("throughput",),
+    "backbone": ("throughput",),
+    "batch": ("throughput",),
+    "device": ("throughput", LEAK),
+    "data": ("loader", LEAK),
+    "results": (PAPER, LEAK),
 }
+ROUNDS = 5  # of a benchmark
 
 
 def measure(
@@ -35,17 +40,34 @@ def measure(
     table: Annotated[
         str | None, typer.Option("--table", help="Paper: I, 2, … or several (I,V); all its tables if not given.")
     ] = None,
-    overrides: options.Overrides = None,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Benchmarks: how often each is measured.")] = 5,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Paper: change the network, e.g. model.variant=paper."),
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option("--rounds", min=1, help=f"Benchmarks: how often each is measured (default: {ROUNDS}).")
+    ] = None,
     dataset: Annotated[
         str | None, typer.Option("--dataset", help="loader: a prepared dataset; clips made for it if not given.")
     ] = None,
     preset: Annotated[str | None, typer.Option("--preset", help="throughput: this preset only.")] = None,
     backbone: Annotated[str | None, typer.Option("--backbone", help="throughput: instead of the table's.")] = None,
     batch: Annotated[int | None, typer.Option("--batch", min=1, help="throughput: clips a step.")] = None,
-    device: options.Device = "auto",
-    data: options.Data = None,
-    results: options.Results = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="throughput, leak: auto, cpu, cuda or cuda:N (default: auto).")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="loader, leak: prepared datasets (default: $VIDREPRO_DATA, else ./data)."),
+    ] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            "--results",
+            help="Paper: folder to keep costs in (default: $VIDREPRO_RESULTS, else ./results); leak: to keep its run "
+            "in (default: leak in the dataset's folder).",
+        ),
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Count what every row of a paper costs, or time reading, training and starting up on this machine.
@@ -54,7 +76,8 @@ def measure(
     (convolutions and linear layers only) and by the convention the paper's numbers were printed in.
 
     leak trains an order-blind network ten times longer than usual on the embedded dataset, which takes about half an
-    hour, and tells whether anything betrays the direction of a clip to it; interrupted, it goes on.
+    hour, and tells whether anything betrays the direction of a clip to it; interrupted, it goes on. Its run is kept
+    beside the clips, not among the results, unless --results says where.
 
     Examples:
 
@@ -69,10 +92,23 @@ def measure(
     from vidrepro import files
     from vidrepro.cli.output import console, print_json
 
-    _refuse_unused(target, table=table, set=overrides, dataset=dataset, preset=preset, backbone=backbone, batch=batch)
+    _refuse_unused(
+        target,
+        table=table,
+        set=overrides,
+        rounds=rounds,
+        dataset=dataset,
+        preset=preset,
+        backbone=backbone,
+        batch=batch,
+        device=device,
+        data=data,
+        results=results,
+    )
+    device = device or "auto"
     out = console(for_json=json)
     if target == LEAK:
-        _measure_leak(out, files.data_folder(data), files.results_folder(results), device, json)
+        _measure_leak(out, files.data_folder(data), results, device, json)
         return
     if target not in BENCHMARKS:
         records = _measure_paper(target, table, overrides, files.results_folder(results))
@@ -83,7 +119,7 @@ def measure(
         return
     from vidrepro.cost import benchmarks
 
-    asked = benchmarks.Options(rounds, dataset, files.data_folder(data), preset, backbone, batch, device)
+    asked = benchmarks.Options(rounds or ROUNDS, dataset, files.data_folder(data), preset, backbone, batch, device)
     with console(for_json=True).status(f"measuring {target}"):
         records = getattr(benchmarks, BENCHMARKS[target])(asked)
     if json:
@@ -95,11 +131,7 @@ def measure(
 def _measure_paper(paper: str, table: str | None, overrides: list[str] | None, results: Any) -> list[dict[str, Any]]:
     from vidrepro.cli.output import console
     from vidrepro.cost.papers import measure_paper
-    from vidrepro.errors import unknown_name
-    from vidrepro.experiments import paper_names
 
-    if paper not in paper_names():
-        raise unknown_name("paper or benchmark", paper, [*paper_names(), *BENCHMARKS, LEAK])
     with console(for_json=True).status("counting") as status:
         return measure_paper(
             paper,
@@ -110,7 +142,7 @@ def _measure_paper(paper: str, table: str | None, overrides: list[str] | None, r
         )
 
 
-def _measure_leak(out: Console, data: Path, results: Path, device: str, json: bool) -> None:
+def _measure_leak(out: Console, data: Path, results: Path | None, device: str, json: bool) -> None:
     from vidrepro.cli.output import interruptible, print_json
     from vidrepro.experiments import EMBEDDED_DATASET
     from vidrepro.experiments.setting import select_setting
@@ -119,6 +151,8 @@ def _measure_leak(out: Console, data: Path, results: Path, device: str, json: bo
 
     setting = select_setting("m2a", dataset=EMBEDDED_DATASET, preset=None, backbone=None, overrides=None, data=data)
     config, manifest, reporter = setting.resolve("m2a/table1/none"), setting.load_manifest(), ConsoleReporter("leak")
+    # not among the results: ./results is versioned, and this is no run of a paper's row
+    results = results or manifest.folder / "leak"
     with interruptible(), StopSignal().installed() as stop:
         try:
             found = check_leak(config, manifest, results, device=device, reporter=reporter, stop=stop)
@@ -137,16 +171,25 @@ def _measure_leak(out: Console, data: Path, results: Path, device: str, json: bo
 
 
 def _refuse_unused(target: str, **given: object) -> None:
-    from vidrepro.errors import ConfigError
+    from vidrepro.errors import ConfigError, unknown_name
+    from vidrepro.experiments import paper_names
 
-    kind = target if target in (*BENCHMARKS, LEAK) else "a paper"
+    if target not in (names := [*paper_names(), *BENCHMARKS, LEAK]):
+        raise unknown_name("paper or benchmark", target, names)
+    kind = target if target in (*BENCHMARKS, LEAK) else PAPER
     for option, value in given.items():
-        if value and MEANT_FOR[option] != kind:
+        if value is not None and value != [] and kind not in MEANT_FOR[option]:
             raise ConfigError(
                 f"--{option} has no meaning for 'measure {target}'",
-                given=value,
-                allowed=f"with {MEANT_FOR[option]} only",
+                given=", ".join(value) if isinstance(value, list) else value,
+                allowed=f"with {' or '.join(MEANT_FOR[option])} only",
             )
+    if kind == "loader" and given["data"] is not None and given["dataset"] is None:
+        raise ConfigError(
+            "--data has no meaning for 'measure loader' without --dataset: it reads clips made for it",
+            given=given["data"],
+            hint="add --dataset NAME",
+        )
 
 
 def _print_costs(out: Console, records: Sequence[dict[str, Any]]) -> None:

@@ -40,7 +40,9 @@ def prepare(
         int | None,
         typer.Option("--workers", min=1, help="Processes; the result does not depend on it \\[default: cores]."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace what was prepared with other settings.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace what was prepared with other settings, or is damaged.")
+    ] = False,
     data: options.Data = None,
     json: options.Json = False,
 ) -> None:
@@ -168,6 +170,7 @@ def _verify(name: str, data: Path | None, *, json: bool) -> None:
     from vidrepro import files
     from vidrepro.cli.output import console, print_json
     from vidrepro.data.manifest import check_files, load_manifest
+    from vidrepro.data.sources import SOURCES
 
     manifest = load_manifest(name, files.data_folder(data))
     with _progress(f"checking {name}") as progress:
@@ -184,7 +187,8 @@ def _verify(name: str, data: Path | None, *, json: bool) -> None:
         verdict = f"{len(problems)} with a problem" if problems else "all as recorded"
         out.print(f"{name}: {len(manifest.table)} clips, {verdict} (fingerprint {manifest.fingerprint})", markup=False)
         if problems:
-            out.print(f"next: vidrepro prepare {name}", markup=False)
+            again = f"vidrepro prepare {name}" if name in SOURCES else "put back the files that were there"
+            out.print(f"next: {again}", markup=False)
     if problems:
         raise typer.Exit(1)
 

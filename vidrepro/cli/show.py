@@ -12,6 +12,8 @@ from vidrepro.cli import options
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from vidrepro.experiments import Row
+
 
 def show(
     target: Annotated[str, typer.Argument(help="A paper (m2a), a row (m2a/table1/m2a), a prepared dataset, or a run.")],
@@ -43,7 +45,7 @@ def show(
     """
     from vidrepro import files
     from vidrepro.cli.output import console, print_json
-    from vidrepro.experiments import load_paper, paper_names
+    from vidrepro.experiments import find_row, load_paper, paper_names
 
     out = console(for_json=json)
     kind, printer = _kind_of(target, files.data_folder(data), files.results_folder(results))
@@ -51,6 +53,9 @@ def show(
         raise typer.BadParameter(f"--differences is about a paper ({', '.join(paper_names())}), not about '{target}'")
     if sheet is not None and kind != "dataset":
         raise typer.BadParameter(f"--sheet is about a prepared dataset, not about '{target}'")
+    asked = {"--dataset": dataset != "auto", "--preset": preset, "--backbone": backbone, "--set": overrides}
+    if kind != "row":
+        _refuse_settings(asked, f"'{target}' is a {kind}; only a row (m2a/table1/m2a) is resolved under settings")
     content: Any
     if kind == "paper":
         from vidrepro.report.describe import describe_differences, describe_paper
@@ -59,7 +64,10 @@ def show(
         content = describe_differences(paper) if differences else describe_paper(paper)
         printer = _print_differences if differences else _print_paper
     elif kind == "row":
-        content = _row(target, dataset, preset, backbone, overrides, files.data_folder(data))
+        row = find_row(target)
+        if not row.runnable:
+            _refuse_settings(asked, f"'{target}' cannot be run: {row.not_built}")
+        content = _row(row, dataset, preset, backbone, overrides, files.data_folder(data))
     elif kind == "dataset":
         from vidrepro.data.manifest import load_manifest
         from vidrepro.report.describe import describe_dataset
@@ -82,7 +90,7 @@ def _kind_of(target: str, data: Path, results: Path) -> tuple[str, Any]:
     """What the name names, and how that is printed; papers come first, then rows, datasets and runs."""
     from vidrepro.errors import unknown_name
     from vidrepro.experiments import known_datasets, paper_names
-    from vidrepro.report.runs import RUN_FILE
+    from vidrepro.runs.folder import RUN_FILE
 
     papers = paper_names()
     datasets = known_datasets(data)
@@ -98,16 +106,24 @@ def _kind_of(target: str, data: Path, results: Path) -> tuple[str, Any]:
     raise unknown_name("paper, row, dataset or run", target, {*papers, *datasets, *runs})
 
 
+def _refuse_settings(asked: dict[str, Any], reason: str) -> None:
+    """Options that would change nothing are refused rather than ignored."""
+    given = [option for option, value in asked.items() if value]
+    if given:
+        raise typer.BadParameter(f"{', '.join(given)} would have no effect: {reason}")
+
+
 def _row(
-    experiment: str, dataset: str, preset: str | None, backbone: str | None, overrides: list[str] | None, data: Path
+    row: Row, dataset: str, preset: str | None, backbone: str | None, overrides: list[str] | None, data: Path
 ) -> dict[str, Any]:
-    from vidrepro.experiments import find_row, select_setting
+    from vidrepro.experiments import select_setting
+    from vidrepro.experiments.overrides import require_some_row_takes
     from vidrepro.report.describe import describe_row
 
-    row = find_row(experiment)
     setting = select_setting(
         row.paper, dataset=dataset, preset=preset, backbone=backbone, overrides=overrides, data=data
     )
+    require_some_row_takes([row], setting.overrides)
     return describe_row(row, setting.resolve(row.id) if row.runnable else None) | {
         "preset": setting.preset,
         "dataset": setting.dataset,
@@ -118,8 +134,8 @@ def _row(
 def _run_record(name: str, results: Path) -> dict[str, Any]:
     import json
 
-    from vidrepro.report.runs import RUN_FILE, read_run
-    from vidrepro.runs.folder import find_run
+    from vidrepro.report.runs import read_run
+    from vidrepro.runs.folder import RUN_FILE, find_run
 
     file = find_run(results, name) / RUN_FILE
     read_run(file)  # refuses a damaged record with everything that is wrong

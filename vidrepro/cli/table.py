@@ -22,8 +22,8 @@ def table(
         str | None, typer.Option("--table", help="I, 2, … or several, as I,V; by default all that can be run.")
     ] = None,
     formats: Annotated[str, typer.Option("--format", help="Files to write: md, csv, tex.")] = "md,csv,tex",
-    dataset: Annotated[str | None, typer.Option("--dataset", help="Only what was measured on this dataset.")] = None,
-    preset: Annotated[str | None, typer.Option("--preset", help="Only what was measured with this preset.")] = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", help="Print only what was measured on this.")] = None,
+    preset: Annotated[str | None, typer.Option("--preset", help="Print only what was measured with this.")] = None,
     figure: Annotated[bool, typer.Option("--figure", help="Also draw each table that has runs, as PNG.")] = False,
     data: options.Data = None,
     results: options.Results = None,
@@ -31,8 +31,9 @@ def table(
 ) -> None:
     """Write and print a paper's tables: printed numbers, counted costs, and accuracies measured here.
 
-    Reads the finished runs of the results folder; writes tables/PAPER/ there.
-    Nothing is trained; costs that are not known yet are counted first.
+    Reads the finished runs of the results folder; writes tables/PAPER/ there. The files always hold everything that
+    was measured: --dataset and --preset choose what is printed. Nothing is trained; costs that are not known yet are
+    counted first.
 
     Examples:
 
@@ -75,7 +76,7 @@ def write_tables(
         paper: its name.
         tables: those wanted; None for every table with a row that can be run.
         formats: files to write, as a comma list.
-        dataset, preset: keep only what was measured so.
+        dataset, preset: print only what was measured so; the files hold everything.
         figure: whether to draw as well.
         results: where runs are read and tables are written.
         data: where prepared datasets lie.
@@ -105,24 +106,18 @@ def write_tables(
             progress=lambda row: out.print(f"counting the cost of {row}", style="dim"),
         )
         costs |= {record["experiment"]: record for record in records}
-    reports = report_tables(
-        source,
-        chosen,
-        collection,
-        costs,
-        data_folder=data,
-        dataset=None if dataset == "auto" else dataset,
-        preset=preset,
-    )
+    dataset = None if dataset == "auto" else dataset
+    shown = report_tables(source, chosen, collection, costs, data_folder=data, dataset=dataset, preset=preset)
+    reports = report_tables(source, chosen, collection, costs, data_folder=data)
     written = [[str(path) for path in write_report(report, results, wanted)] for report in reports]
     if figure:
         for report, paths in zip(reports, written, strict=True):
             paths += [str(path) for path in _draw(report, source, results, out)]
     if json:
-        print_json([_as_json(report, paths) for report, paths in zip(reports, written, strict=True)])
+        print_json([_as_json(report, paths) for report, paths in zip(shown, written, strict=True)])
         return
-    for report, paths in zip(reports, written, strict=True):
-        _print(out, report, paths, in_full=report.measured or tables is not None)
+    for report, whole, paths in zip(shown, reports, written, strict=True):
+        _print(out, report, paths, in_full=report.measured or tables is not None, partly=report.grids != whole.grids)
     left_out = [t for t in source.tables if t not in chosen and t.not_built is not None]
     if left_out and tables is None:
         out.print(f"Cannot be run yet: {'; '.join(f'Table {t.id} ({t.not_built})' for t in left_out)}.")
@@ -139,14 +134,15 @@ def _draw(report: TableReport, paper: Any, results: Path, out: Console) -> list[
     return [path]
 
 
-def _print(out: Console, report: TableReport, paths: Sequence[str], *, in_full: bool) -> None:
+def _print(out: Console, report: TableReport, paths: Sequence[str], *, in_full: bool, partly: bool) -> None:
     from vidrepro.report.render import terminal
 
     if in_full:
         out.print(terminal(report))
     else:
         out.print(f"{report.title}: nothing measured yet.")
-    out.print(f"  written: {', '.join(paths)}", style="dim", soft_wrap=True)
+    more = ", with everything that was measured" if partly else ""
+    out.print(f"  written{more}: {', '.join(paths)}", style="dim", soft_wrap=True)
 
 
 def _as_json(report: TableReport, paths: Sequence[str]) -> dict[str, Any]:
@@ -157,6 +153,6 @@ def _as_json(report: TableReport, paths: Sequence[str]) -> dict[str, Any]:
         "rows": list(report.records),
         "facts": [fact for grid in report.grids for fact in grid.facts],
         "notes": list(report.notes),
-        "remarks": list(report.remarks),
+        "remarks": [*report.remarks, *report.leftovers],
         "files": list(paths),
     }

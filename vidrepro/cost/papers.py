@@ -6,7 +6,7 @@ Nothing here imports torch: a cost that is already known is read from a file (`C
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import vidrepro
-from vidrepro.config import ModelConfig, resolve
+from vidrepro.config import ModelConfig, parse_override, resolve
 from vidrepro.cost.printed_convention import rule_for_cell
-from vidrepro.errors import ModelError, ResultsError, UnknownNameError
+from vidrepro.errors import ConfigError, ModelError, ResultsError, UnknownNameError
 from vidrepro.experiments import Paper, Row, load_paper
+from vidrepro.experiments.overrides import applicable_overrides, require_some_row_takes
 from vidrepro.experiments.schema import CostInput
 from vidrepro.files import atomic_write_json, atomic_write_text, fingerprint
 
@@ -41,7 +42,8 @@ def measure_paper(
     Args:
         paper: a paper or its name.
         table: ``I``, ``1``, ``table1`` or several with commas between; None for all.
-        overrides: ``key=value`` texts on top of every row's settings, e.g. ``model.variant=paper``.
+        overrides: ``key=value`` texts on top of the rows' settings, of the network only, e.g. ``model.variant=paper``;
+            ``model.options.…`` changes the rows whose mechanism has that option.
         results: results folder to keep measured costs in; None keeps nothing.
         progress: told the id of each row before its network is measured.
 
@@ -54,20 +56,22 @@ def measure_paper(
 
     Raises:
         UnknownNameError: for an unknown paper or table, or for a name in `overrides` nobody knows.
-        ConfigError, ModelError: if `overrides` do not fit.
+        ConfigError, ModelError: if `overrides` do not fit, are not about the network, or no row has such an option.
     """
     source = load_paper(paper) if isinstance(paper, str) else paper
     tables = source.tables if table is None else tuple(source.table(name) for name in str(table).split(","))
+    rows = [row for chosen in tables for row in chosen.rows]
     overrides = list(overrides)
+    _check_overrides(overrides, rows)
     costs = CostCache(results)
     records = []
-    for row in (row for chosen in tables for row in chosen.rows):
+    for row in rows:
         record = _facts(source, row)
         records.append(record)
         if row.not_built is not None:
             record["not_measured"] = row.not_built
             continue
-        network = resolve(row.layers, overrides).model
+        network = resolve(row.layers, applicable_overrides(row, overrides)).model
         record |= {key: getattr(network, key) for key in ("backbone", "mechanism", "temporal_shift", "variant")}
         key = network_key(network, source.cost_input)
         cost = costs.read(key)
@@ -149,6 +153,17 @@ _MEASURED = (
     "elements",
     "cross_check",
 )
+
+
+def _check_overrides(overrides: Sequence[str], rows: Sequence[Row]) -> None:
+    others = [text for text in overrides if parse_override(text).keys() != {"model"}]
+    if others:
+        raise ConfigError(
+            "cost is counted at the paper's own input, so nothing but the network can be changed",
+            given=", ".join(others),
+            allowed="model.KEY=VALUE, e.g. model.variant=paper",
+        )
+    require_some_row_takes([row for row in rows if row.runnable], overrides)
 
 
 def _facts(paper: Paper, row: Row) -> Record:

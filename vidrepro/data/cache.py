@@ -8,7 +8,8 @@ pixels beside it count for nothing. The key is the manifest's fingerprint, so an
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from vidrepro.data.cache_build import Progress, write_pixels
 from vidrepro.data.manifest import Manifest
 from vidrepro.data.positions import checked_positions
 from vidrepro.data.table import Clip, iterate_clips
-from vidrepro.errors import ConfigError, DataError
+from vidrepro.errors import ConfigError, DataError, ResultsError
 from vidrepro.files import atomic_path, atomic_write_json, not_writable
 
 MODES = ("auto", "always", "never")
@@ -91,6 +92,7 @@ def open_cache(
     *,
     workers: int = 1,
     progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> FrameCache | None:
     """The manifest's cache, made now if there is none.
 
@@ -98,11 +100,12 @@ def open_cache(
 
     Args:
         manifest: the dataset.
-        mode: ``auto`` makes a cache of at most `limit_bytes` (and uses a larger one that is there already),
-            ``always`` makes one of any size, ``never`` uses none.
+        mode: ``auto`` makes a cache of at most `limit_bytes` (and uses a larger one that is there already), and where
+            it cannot be written says so and goes on without; ``always`` makes one of any size, ``never`` uses none.
         limit_bytes: see `mode`.
         workers: processes that decode.
         progress: called with (clips decoded, clips in all) while the cache is made.
+        say: called with a sentence for the user; None gives it as a Python warning.
 
     Returns:
         The cache, or None where clips are to be decoded each time.
@@ -111,7 +114,7 @@ def open_cache(
         ConfigError: for an unknown mode.
         DecodeError: if a clip does not decode; nothing is kept then.
         ManifestError: if a clip decodes to another size than recorded.
-        ResultsError: if the folder cannot be written or the disk is full.
+        ResultsError: in mode ``always``, if the folder cannot be written or the disk is full.
     """
     if mode not in MODES:
         raise ConfigError("unknown mode of the frame cache", given=mode, allowed=MODES)
@@ -123,11 +126,36 @@ def open_cache(
     clips = _usable_clips(manifest)
     if not clips or (mode == "auto" and cache_bytes(manifest) > limit_bytes):
         return None
+    try:
+        return _make_once(manifest, clips, workers, progress)
+    except ResultsError as error:
+        if mode == "always":
+            raise ResultsError(
+                error.problem,
+                given=error.given,
+                allowed=error.allowed,
+                hint="use --cache never to decode the clips each time they are read",
+            ) from error
+        told = f"no frame cache, so clips are decoded each time they are read, which is slower: {error.problem}"
+        if say is not None:
+            say(told)
+        else:
+            warnings.warn(told, stacklevel=2)
+        return None
+
+
+def cache_bytes(manifest: Manifest) -> int:
+    """Bytes of pixels that the cache of this manifest holds or would hold."""
+    rows = manifest.table[manifest.table["status"] == "ok"]
+    return int((rows["frames"] * rows["height"] * rows["width"] * 3).sum())
+
+
+def _make_once(manifest: Manifest, clips: list[Clip], workers: int, progress: Progress | None) -> FrameCache:
+    """Make the cache, or wait for the process that is making it."""
     folder = _folder(manifest)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        with lock:
+        with FileLock(folder / ".lock"):
             found = _find(manifest)  # another process may have made it while this one waited
             if found is None:
                 _remove_unfinished(folder)
@@ -139,12 +167,6 @@ def open_cache(
     if found is None:
         raise DataError("the frame cache vanished while it was made", where=folder, hint="call again")
     return found
-
-
-def cache_bytes(manifest: Manifest) -> int:
-    """Bytes of pixels that the cache of this manifest holds or would hold."""
-    rows = manifest.table[manifest.table["status"] == "ok"]
-    return int((rows["frames"] * rows["height"] * rows["width"] * 3).sum())
 
 
 def _make(manifest: Manifest, clips: list[Clip], workers: int, progress: Progress | None) -> None:

@@ -58,7 +58,8 @@ class Journal:
             raise not_writable(self.path.parent, error) from error
         try:
             kept = self._recover()
-            self._file = self.path.open("r+b" if kept else "wb")
+            # unbuffered: what a full disk refused must not be tried again when the file is closed
+            self._file = self.path.open("r+b" if kept else "wb", buffering=0)
             self._file.truncate(kept)
             self._file.seek(kept)
             if not kept:
@@ -100,10 +101,10 @@ class Journal:
         self.close()
 
     def _write(self, value: Mapping[str, Any]) -> None:
-        # Flushed line by line, so that a kill tears the last one at most; not synced, it need not outlive a power cut.
+        # Written line by line, so that a kill tears the last one at most; not synced, it need not outlive a power cut.
         line = json.dumps(value, allow_nan=False, default=_plain).encode() + b"\n"
-        self._file.write(line)
-        self._file.flush()
+        while line:
+            line = line[self._file.write(line) :]
 
     def _recover(self) -> int:
         """Read what an earlier process left; the number of bytes to keep, 0 to begin anew."""

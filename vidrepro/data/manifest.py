@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from vidrepro.data.check import FileProblem, check_files, require_files
 from vidrepro.data.dataset_info import MEANING, check_info, complete_info, read_info
 from vidrepro.data.journal import Journal, has_journal, remove_journal
+from vidrepro.data.sources import SOURCES, how_to_prepare
 from vidrepro.data.table import (
     COLUMNS,
     SPLITS,
@@ -215,21 +216,29 @@ def load_manifest(name: str, data_folder: Path) -> Manifest:
         data_folder: where prepared datasets lie (`files.data_folder`).
 
     Raises:
-        ManifestError: if it is not prepared (the hint is the command that does it), or malformed (file and line).
+        ManifestError: if it is not prepared, or malformed (file and line); the hint is the command that makes it, if
+            this version has one.
     """
     folder = Path(data_folder) / name
     if Path(name).name != name or not (folder / MANIFEST_NAME).is_file() or not (folder / INFO_NAME).is_file():
         begun = Path(name).name == name and has_journal(folder)
+        prepared = _prepared_names(Path(data_folder))
         raise ManifestError(
             f"preparation of dataset '{name}' is not finished" if begun else f"dataset '{name}' is not prepared",
             given=folder,
-            allowed=_prepared_names(Path(data_folder)) or "(nothing is prepared there)",
-            hint=f"vidrepro prepare {name}",
+            allowed=prepared or "(nothing is prepared there)",
+            hint=how_to_prepare(name, prepared),
         )
-    info = read_info(folder / INFO_NAME, name)
-    path = folder / MANIFEST_NAME
-    text, lines = read_text_table(path, COLUMNS)
-    return _build(folder, info, parse_rows(text, lines, path, len(info["classes"])), lines)
+    try:
+        info = read_info(folder / INFO_NAME, name)
+        path = folder / MANIFEST_NAME
+        text, lines = read_text_table(path, COLUMNS)
+        return _build(folder, info, parse_rows(text, lines, path, len(info["classes"])), lines)
+    except ManifestError as error:
+        hint = f"to make it anew: vidrepro prepare {name} --force" if name in SOURCES else "put back what was prepared"
+        raise ManifestError(
+            error.problem, given=error.given, allowed=error.allowed, hint=error.hint or hint, where=error.where
+        ) from error
 
 
 def write_manifest(folder: Path, rows: pd.DataFrame | Iterable[Mapping[str, Any]], info: Mapping[str, Any]) -> Manifest:

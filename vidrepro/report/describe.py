@@ -112,6 +112,7 @@ def describe_run(run: Run) -> dict[str, Any]:
         "seconds": run.seconds,
         "commit": run.environment.commit,
         "dirty": run.environment.dirty,
+        "commits": run.environment.commit_texts(),
         "torch": run.environment.torch,
         "device": run.environment.device,
     }

@@ -23,7 +23,7 @@ def section_facts(paper: Paper, table: Table, section: Section, records: Sequenc
                 f"{section.key.dataset} is not the paper's dataset ({paper.dataset_title}): "
                 "its accuracies stand beside the printed ones, not against them."
             )
-        facts += _ceiling_text(section.dataset)
+        facts += _ceiling_texts(section.dataset, measured)
         facts += [_network_text(measured), _statistics_text(measured), _provenance_text(section, measured)]
     missing = [record["experiment"].rsplit("/", 1)[1] for record in records if _can_be_run(record)]
     if missing:
@@ -66,16 +66,26 @@ def _dataset_text(dataset: DatasetFacts) -> str:
     return f"Dataset {named}, fingerprint {dataset.fingerprint}, {size}."
 
 
-def _ceiling_text(dataset: DatasetFacts) -> list[str]:
+def _ceiling_texts(dataset: DatasetFacts, measured: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The ceiling, where it holds, and why not, where it does not; rows are named where they differ."""
     share = dataset.order_blind_ceiling
     if share is None:
         return []
-    paired = 2 * (1 - share)
+    rows: dict[str | None, list[str]] = {}
+    for record in measured:
+        rows.setdefault(record["no_order_blind_ceiling"], []).append(record["label"])
+    texts = []
+    for reason, labels in rows.items():
+        concerned = f" for {', '.join(labels)}" if len(rows) > 1 else ""
+        if reason is None:
+            ceiling = f"Order-blind ceiling{concerned}: {100 * share:.1f} % top-1"
+            texts.append(f"{ceiling} is the most a network that ignores frame order can expect.")
+        else:
+            texts.append(f"No order-blind ceiling is stated{concerned}: {reason}.")
     chance = 100 / dataset.classes
-    return [
-        f"Order-blind ceiling: {100 * share:.1f} % top-1 is the most a network that ignores frame order can expect. "
-        f"Pair: the right class or its time reversal. Chance: top-1 {chance:.1f} %, pair {(1 + paired) * chance:.1f} %."
-    ]
+    pair = f"pair {(1 + 2 * (1 - share)) * chance:.1f} %"
+    texts[-1] += f" Pair: the right class or its time reversal. Chance: top-1 {chance:.1f} %, {pair}."
+    return texts
 
 
 def _network_text(measured: Sequence[Mapping[str, Any]]) -> str:

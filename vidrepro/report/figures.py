@@ -52,7 +52,8 @@ def draw_table(report: TableReport, paper: Paper, path: Path) -> None:
     _whiskers(right, rows)
     title = f"measured, {rows[0]['dataset']}: {trained_text(rows[0])}, {rows[0]['protocol']}, {_seeds_text(rows)}"
     right.set_title(title, fontsize=10)
-    _ceiling(right, rows[0]["order_blind_ceiling"])
+    ceilings = {record["order_blind_ceiling"] for record in rows}
+    _ceiling(right, ceilings.pop() if len(ceilings) == 1 else None)
     left.set_yticks(range(len(rows)), [record["label"] for record in rows])
     left.set_ylim(len(rows) - 0.5, -0.95)  # downwards; the strip above is for the ceiling's name
     for axes in (left, right):

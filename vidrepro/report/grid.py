@@ -44,6 +44,8 @@ class TableReport:
         grids: accuracy, one grid per setting, then cost.
         notes: footnotes; a mark n refers to ``notes[n - 1]``.
         remarks: sentences about the table as a whole.
+        leftovers: sentences about what else lies in the results folder: for the reader at the terminal, never for the
+            files, which say what was measured and must not change because something unrelated lies there.
         records: one flat mapping per row and setting, every number unrounded.
         measured: whether any row has a run.
     """
@@ -56,6 +58,7 @@ class TableReport:
     remarks: tuple[str, ...]
     records: tuple[dict[str, Any], ...]
     measured: bool
+    leftovers: tuple[str, ...] = ()
 
 
 class Notes:

@@ -66,9 +66,10 @@ def table_report(
         title=f"{paper.name.upper()}, Table {table.id}: {table.printed.caption}",
         grids=tuple(grids),
         notes=notes.texts,
-        remarks=_remarks(table, around),
+        remarks=tuple(f"Doubt about the printed table: {d.text}." for d in table.printed.doubts if d.row is None),
         records=tuple(records),
         measured=any(row["runs"] for row in records),
+        leftovers=_leftovers(around),
     )
 
 
@@ -251,8 +252,8 @@ def _convention(cost: Cost, notes: Notes) -> Cell:
     return Cell(cell.text, (notes.mark(f"counted by {cost['rule']}: {cost['rule_description']}"),))
 
 
-def _remarks(table: Table, around: Surroundings) -> tuple[str, ...]:
-    remarks = [f"Doubt about the printed table: {doubt.text}." for doubt in table.printed.doubts if doubt.row is None]
+def _leftovers(around: Surroundings) -> tuple[str, ...]:
+    remarks = []
     if around.unmatched:
         remarks.append(
             f"{around.unmatched} finished runs of this paper are not shown: the settings they were made with are no "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vidrepro.evaluation.ceiling import why_no_ceiling
 from vidrepro.experiments import Paper, Row, Table
 from vidrepro.report.runs import Run
 from vidrepro.report.sections import Section, SettingKey
@@ -86,10 +87,10 @@ def _measured(runs: Sequence[Run], baseline: Sequence[Run], *, is_baseline: bool
         "protocol": first.protocol,
         "clips": first.best.clips,
         "bad_clips": sum(count.get("bad", 0) for count in first.dataset.counts.values()),
-        "order_blind_ceiling": first.dataset.order_blind_ceiling,
+        **_ceiling(first),
         "seeds": " ".join(str(run.seed) for run in runs),
         "runs": " ".join(run.id for run in runs),
-        "commits": " ".join(sorted({commit_text(run) for run in runs})),
+        "commits": " ".join(sorted({commit for run in runs for commit in run.environment.commit_texts()})),
         "torch": " ".join(sorted({run.environment.torch or "unknown" for run in runs})),
         "best_epochs": " ".join(str(run.best.epoch) for run in runs),
         "last_top1": sum(run.last.top1 for run in runs) / len(runs),
@@ -117,10 +118,14 @@ def _accuracy_numbers(metric: str, runs: Sequence[Run]) -> dict[str, Any]:
     }
 
 
-def commit_text(run: Run) -> str:
-    """The commit a run was made at, marked if the checkout was modified."""
-    commit = run.environment.commit
-    return f"{commit}+modified" if commit and run.environment.dirty else commit or "unknown"
+def _ceiling(run: Run) -> dict[str, Any]:
+    """The dataset's order-blind ceiling where it holds for the run, else why it does not."""
+    share = run.dataset.order_blind_ceiling
+    if share is None:
+        return {}
+    data = run.config["data"]
+    reason = why_no_ceiling(data["train_sampling"], data["frames"], run.dataset.frame_counts)
+    return {"order_blind_ceiling": None if reason else share, "no_order_blind_ceiling": reason}
 
 
 def trained_text(record: Mapping[str, Any]) -> str:
@@ -139,6 +144,7 @@ MEASURED_NAMES = (
     "clips",
     "bad_clips",
     "order_blind_ceiling",
+    "no_order_blind_ceiling",
     "protocol",
     "trained_backbone",
     "trained_backbone_options",

@@ -1,4 +1,7 @@
-"""A `TableReport` as Markdown, LaTeX, CSV or terminal text. The same report always gives the same bytes."""
+"""A `TableReport` as Markdown, LaTeX, CSV or terminal text. The same report always gives the same bytes.
+
+The terminal alone also shows `TableReport.leftovers`.
+"""
 
 from __future__ import annotations
 
@@ -114,7 +117,7 @@ def terminal(report: TableReport) -> RenderableType:
             shown.add_row(*(Text(_plain(cell), style="bold" if cell.bold else "") for cell in row))
         parts += [shown, *(below(fact) for fact in grid.facts), ""]
     parts += [below(f"{_superscript((number,))} {note}") for number, note in enumerate(report.notes, 1)]
-    parts += [below(remark) for remark in report.remarks]
+    parts += [below(remark) for remark in (*report.remarks, *report.leftovers)]
     return Group(*parts, "")
 
 

@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vidrepro.errors import ResultsError
+from vidrepro.runs.folder import LAST_CHECKPOINT, PROGRESS_FILE, RUN_FILE
 
 SCHEMA = 1
-RUN_FILE = "run.json"
 
 
 class _Record(BaseModel):
@@ -38,6 +38,7 @@ class DatasetFacts(_Record):
     classes: int
     order_blind_ceiling: float | None = None  # share in [0, 1]
     counts: dict[str, dict[str, int]]
+    frame_counts: tuple[int, ...] | None = None  # distinct ones, of all clips; older records have none
 
 
 class BackboneFacts(_Record):
@@ -75,9 +76,16 @@ class Environment(_Record):
 
     commit: str | None = None
     dirty: bool = False
+    commits: tuple[str, ...] = ()  # of every process that worked on it, a + after a modified one; older records: none
     vidrepro: str | None = None
     torch: str | None = None
     device: str | None = None
+
+    def commit_texts(self) -> list[str]:
+        """The commits, normally one, each marked if the checkout was modified."""
+        if len(self.commits) > 1:
+            return [f"{commit}modified" if commit.endswith("+") else commit for commit in self.commits]
+        return [f"{self.commit}+modified" if self.commit and self.dirty else self.commit or "unknown"]
 
 
 class Run(_Record):
@@ -100,7 +108,10 @@ class Run(_Record):
 
 @dataclass(frozen=True)
 class RunCollection:
-    """Every finished run of a results folder, in the order of their folders, and the names of those not finished."""
+    """Every finished run of a results folder, in the order of their folders, and the names of those not finished.
+
+    Not finished is what has begun to train; a folder of a run that was refused, or only its log, is neither.
+    """
 
     runs: tuple[Run, ...]
     unfinished: tuple[str, ...] = ()
@@ -117,7 +128,8 @@ def load_runs(results: Path) -> RunCollection:
     for folder in sorted(path for path in (results / "runs").glob("*") if path.is_dir()):
         run = read_run(folder / RUN_FILE)
         if run is None:
-            unfinished.append(folder.name)
+            if any((folder / name).exists() for name in (LAST_CHECKPOINT, PROGRESS_FILE)):
+                unfinished.append(folder.name)
         elif run.id in runs:
             raise ResultsError(
                 f"run '{run.id}' lies there twice",

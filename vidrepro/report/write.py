@@ -1,4 +1,7 @@
-"""A paper's tables from a results folder: collected, laid out, and written below ``tables/<paper>/``."""
+"""A paper's tables from a results folder: collected, laid out, and written below ``tables/<paper>/``.
+
+What is written is always the report without a dataset or preset filter: a file has one name, whoever asked for it.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,8 @@ def report_tables(
         collection: the results folder's runs.
         costs: experiment id -> a record of `vidrepro.cost.measure_paper`.
         data_folder: where prepared datasets lie; decides why cells are empty.
-        dataset, preset: show only what was measured on this dataset, with this preset.
+        dataset, preset: show only what was measured on this dataset, with this preset: for the terminal, not for
+            `write_report`.
 
     Raises:
         ResultsError: if two runs have the same config, dataset and seed.
@@ -61,7 +65,7 @@ def report_tables(
 
 
 def write_report(report: TableReport, results: Path, formats: Iterable[str]) -> list[Path]:
-    """Write a report as ``<results>/tables/<paper>/<table>.<format>``, each file as a whole.
+    """Write an unfiltered report as ``<results>/tables/<paper>/<table>.<format>``, each file as a whole.
 
     Raises:
         UnknownNameError: for a format that does not exist.

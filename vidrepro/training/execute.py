@@ -136,6 +136,12 @@ def _only_one_process(folder: Path) -> Iterator[None]:
         yield
 
 
+def _frame_counts(manifest: Manifest) -> list[int]:
+    """The lengths of the usable clips: with the sampling rule they decide whether the order-blind ceiling holds."""
+    table = manifest.table
+    return sorted({int(frames) for frames in table.loc[table["status"] == "ok", "frames"]})
+
+
 def _record(trainer: Trainer, name: str, provenance: dict[str, Any] | None, threads: int | None) -> dict[str, Any]:
     config, manifest, state = trainer.config, trainer.manifest, trainer.state
     info = manifest.info
@@ -156,7 +162,7 @@ def _record(trainer: Trainer, name: str, provenance: dict[str, Any] | None, thre
             "classes": len(manifest.classes),
             "order_blind_ceiling": info.get("order_blind_ceiling"),
             "counts": manifest.counts(),
-            "frame_counts": sorted({int(frames) for frames in manifest.table["frames"]}),
+            "frame_counts": _frame_counts(manifest),
         },
         "protocol": str(config.data.protocol),
         "backbone": {

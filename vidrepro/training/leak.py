@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 from vidrepro.config import RunConfig
 from vidrepro.data.manifest import Manifest
 from vidrepro.errors import ConfigError
+from vidrepro.evaluation.ceiling import why_no_ceiling
 from vidrepro.runs.folder import RUN_FILE
 from vidrepro.training.execute import execute_run
 from vidrepro.training.progress import Reporter, StopSignal
@@ -46,7 +47,8 @@ def check_leak(
         whole interval lies above it.
 
     Raises:
-        ConfigError: if the row can see order, or the dataset states no ceiling.
+        ConfigError: if the row can see order, the dataset states no ceiling, or it does not hold under the config's
+            training sampling.
     """
     ceiling = manifest.info.get("order_blind_ceiling")
     if config.model.mechanism != "none" or config.model.temporal_shift or ceiling is None:
@@ -54,6 +56,14 @@ def check_leak(
             "the leak check needs an order-blind network and a dataset with an order-blind ceiling",
             given=f"{config.model.mechanism}, temporal_shift={config.model.temporal_shift}, ceiling {ceiling}",
             allowed="mechanism none without temporal shift, on the embedded dataset",
+        )
+    frame_counts = manifest.table.loc[manifest.table["status"] == "ok", "frames"]
+    reason = why_no_ceiling(config.data.train_sampling, config.data.frames, map(int, frame_counts))
+    if reason is not None:
+        raise ConfigError(
+            f"the order-blind ceiling does not hold under this training sampling: {reason}",
+            given=f"data.train_sampling={config.data.train_sampling}, data.frames={config.data.frames}",
+            allowed="uniform-jitter, or tsm-train with a number of frames that divides those of every clip",
         )
     recipe = config.train.model_copy(update={"epochs": factor * config.train.epochs})
     longer = config.model_copy(update={"train": recipe})

@@ -6,12 +6,12 @@ A source module has `describe() -> Description` and `prepare(options) -> Manifes
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from vidrepro.errors import unknown_name
+from vidrepro.errors import UnknownNameError, closest, unknown_name
 
 if TYPE_CHECKING:
     from vidrepro.data.manifest import Manifest
@@ -37,7 +37,7 @@ class Options:
         preset: which version of it, None for the usual one.
         seed: of whatever is random in it, None for the usual one.
         workers: processes, None for one per core.
-        force: replace what was prepared with other settings.
+        force: replace what was prepared with other settings, or is damaged.
         progress: called with (clips done, clips in all).
         say: called with a sentence for the user.
     """
@@ -80,10 +80,31 @@ def find_source(name: str) -> Source:
     Raises:
         UnknownNameError: if there is none, or none yet.
     """
+    if name in NOT_YET:
+        raise UnknownNameError(
+            f"this version of vidrepro cannot prepare '{name}' yet",
+            given=name,
+            allowed=SOURCES,
+            hint="vidrepro prepare synthetic needs no download; vidrepro prepare list tells what each one is",
+        )
     if name not in SOURCES:
-        hint = f"this version of vidrepro cannot prepare {name} yet; the synthetic dataset needs no download"
-        raise unknown_name("dataset", name, SOURCES, hint=hint if name in NOT_YET else None)
+        raise unknown_name("dataset", name, SOURCES)
     return cast(Source, importlib.import_module(SOURCES[name]))
+
+
+def how_to_prepare(name: str, prepared: Iterable[str] = ()) -> str:
+    """What to do about a dataset that is missing: the command that makes it, where there is one.
+
+    Args:
+        prepared: the datasets that are there, one of which may be meant.
+    """
+    if name in SOURCES:
+        return f"vidrepro prepare {name}"
+    if name in NOT_YET:
+        return f"this version of vidrepro cannot prepare '{name}' yet; it can prepare {', '.join(SOURCES)}"
+    near = [other for other in closest(name, [*prepared, *SOURCES, *NOT_YET], count=1) if other != name]
+    question = f"did you mean '{near[0]}'? " if near else ""
+    return f"{question}vidrepro prepare list tells what can be prepared"
 
 
 def describe_all() -> list[Description]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,7 +26,10 @@ Row = dict[str, Any]
 Progress = Callable[[int, int], None]
 
 _CHUNK = 8  # clips a worker makes at a time: few enough that Ctrl-C is answered at once
-_OURS = ("clips", "annotations", "cache", "manifest.csv", "dataset.json", ".journal.jsonl")
+# What a preparation puts into the dataset's folder, in the order in which it goes: the clips before what names them.
+_OURS = ("clips", "annotations", "cache", "manifest.csv", "dataset.json")
+# A clip's file, or a worker's unfinished one: all that is ours in a folder outside the data folder.
+_OUR_FILE = re.compile(r"\.?(train|val|test)-\d{6}(-\w+)?")
 
 
 class PreparationInterrupted(KeyboardInterrupt):
@@ -105,12 +110,13 @@ def prepare_synthetic(
         workers: processes; None for one per usable core, 1 for this process alone.
         progress: called with (clips done, clips in all).
         root: put clips and annotations into ``<root>/<dataset name>`` instead of beside the manifest.
-        force: replace what was prepared with other settings.
+        force: replace what was prepared with other settings, or is damaged.
         say: called with a sentence for the user.
 
     Raises:
         UnknownNameError: if there is no such preset.
-        ManifestError: if the folder holds a dataset of other settings (unless `force`) or is being prepared already.
+        ManifestError: if the folder holds a dataset of other settings or a damaged manifest (unless `force`), or is
+            being prepared already.
         ResultsError: if it cannot be written.
         PreparationInterrupted: on Ctrl-C.
     """
@@ -118,11 +124,11 @@ def prepare_synthetic(
     if seed < 0 or (workers is not None and workers < 1):
         raise ConfigError("seed must be 0 or more, workers 1 or more", given=f"seed {seed}, workers {workers}")
     job = _Job(Path(data_folder) / chosen.dataset, chosen, seed, root)
-    old = job.existing()
+    there = job.is_there()
+    old = job.existing(tolerant=force) if there else None
     if old is not None and old.info.get("settings_fingerprint") != job.key:
         if not force:
             raise job.refusal(old)
-        job.remove_all()
         old = None
     kept = job.intact_rows(old)
     if old is not None and len(kept) == len(job.plan):
@@ -132,6 +138,8 @@ def prepare_synthetic(
     with Journal(job.folder, job.key) as journal:
         if say and journal.discarded:
             say(journal.discarded)
+        if there and old is None:
+            job.remove_existing()
         job.remove_torn_files()
         kept |= {row["id"]: row for row in journal.done.values() if job.is_intact(row, thorough=True)}
         rows = job.make(kept, journal, workers or usable_cores(), progress)
@@ -175,11 +183,18 @@ class _Job:
             "annotations": "annotations/<id>.npz, see vidrepro.data.synthetic.annotations",
         }
 
-    def existing(self) -> Manifest | None:
-        """The finished dataset in the folder, if there is one."""
-        if not (self.folder / "manifest.csv").is_file() or not (self.folder / "dataset.json").is_file():
-            return None
-        return load_manifest(self.preset.dataset, self.folder.parent)
+    def is_there(self) -> bool:
+        """Whether the folder holds a finished dataset, sound or damaged."""
+        return (self.folder / "manifest.csv").is_file() and (self.folder / "dataset.json").is_file()
+
+    def existing(self, *, tolerant: bool) -> Manifest | None:
+        """The finished dataset in the folder; None for a damaged one, if `tolerant`."""
+        try:
+            return load_manifest(self.preset.dataset, self.folder.parent)
+        except ManifestError:
+            if tolerant:
+                return None
+            raise
 
     def refusal(self, old: Manifest) -> ManifestError:
         """Why another dataset is not overwritten."""
@@ -194,18 +209,30 @@ class _Job:
             where=self.folder,
         )
 
-    def remove_all(self) -> None:
-        """Delete the dataset that is there, and nothing that is not ours."""
+    def remove_existing(self) -> None:
+        """Delete the dataset that is there, wherever it says its clips are, and nothing that is not ours."""
         try:
-            for folder in dict.fromkeys((self.folder, self.root)):
-                for name in _OURS:
-                    path = folder / name
-                    if path.is_dir() and not path.is_symlink():
-                        shutil.rmtree(path)
-                    else:
-                        path.unlink(missing_ok=True)
+            root = self._recorded_root()
+            if root is not None:
+                _remove_clips(root)
+            for name in _OURS:
+                path = self.folder / name
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
         except OSError as error:
             raise not_writable(self.folder, error) from error
+
+    def _recorded_root(self) -> Path | None:
+        """The folder outside this one where the dataset that is there keeps its clips, as far as it can be read."""
+        try:
+            root = self.folder / json.loads((self.folder / "dataset.json").read_text(encoding="utf-8-sig"))["root"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        root = root.resolve()
+        # a preparation with a root of the user's makes a folder of the dataset's name in it; any other is not ours
+        return root if root.name == self.preset.dataset and root != self.folder.resolve() else None
 
     def remove_torn_files(self) -> None:
         """Delete the temporary files of workers that were killed."""
@@ -283,6 +310,17 @@ class _Job:
 
     def _annotation(self, clip_id: str) -> Path:
         return self.root / "annotations" / f"{clip_id}.npz"
+
+
+def _remove_clips(root: Path) -> None:
+    """Delete the clips and annotations in a folder that may hold other files too, and what is empty then."""
+    for name in ("clips", "annotations"):
+        for path in list((root / name).glob("*")):
+            if _OUR_FILE.fullmatch(path.stem) and path.suffix in (".mp4", ".npz") and path.is_file():
+                path.unlink()
+    for folder in (root / "clips", root / "annotations", root):
+        if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _told_settings(info: dict[str, Any]) -> dict[str, Any]:

@@ -59,8 +59,7 @@ def save_annotations(path: Path, annotations: Annotations) -> None:
     with atomic_path(path) as temporary:
         np.savez_compressed(
             temporary,
-            allow_pickle=False,
-            roles=np.array(annotations.roles),
+            roles=np.array(annotations.roles, dtype=np.str_),
             mask_bits=np.packbits(annotations.masks, axis=-1),
             side=np.int64(annotations.masks.shape[-1]),
             **arrays,

@@ -1,0 +1,65 @@
+"""Where the order-blind ceiling is stated: checked against the frames that training really draws."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from numpy.random import Generator
+
+from vidrepro.data.sampling import TRAIN_RULES, train_positions
+from vidrepro.evaluation.ceiling import why_no_ceiling
+
+
+class Evenly:
+    """In place of a generator: the value at `share` of the way through whatever range is asked for."""
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+
+    def integers(self, high: int, size: int) -> Any:
+        return np.full(size, int(self.share * high))
+
+    def uniform(self, low: float, high: float, size: int) -> Any:
+        return np.full(size, low + (high - low) * self.share)
+
+
+def draws_alike_from_clip_and_reversal(rule: str, num_frames: int, frames: int) -> bool:
+    """Whether each span's positions occur as often as its mirror image's, over a fine grid of random numbers.
+
+    The middles of 2 * N * T cells, every cell as likely: none of them lands on a border between two frames.
+    """
+    cells = 2 * num_frames * frames
+    shares = (np.arange(cells) + 0.5) / cells
+    drawn = np.array(
+        [train_positions(rule, num_frames, frames, cast(Generator, Evenly(share))) for share in shares.tolist()]
+    )
+    mirrored = num_frames - 1 - drawn[:, ::-1]
+    return np.array_equal(np.sort(drawn, axis=0), np.sort(mirrored, axis=0))
+
+
+@pytest.mark.parametrize("rule", TRAIN_RULES)
+def test_it_holds_exactly_where_training_draws_alike_from_a_clip_and_its_reversal(rule: str) -> None:
+    found = {}
+    for frames in (2, 3, 8):
+        for num_frames in range(2, 27):
+            alike = draws_alike_from_clip_and_reversal(rule, num_frames, frames)
+            assert (why_no_ceiling(rule, frames, [num_frames]) is None) == alike, (num_frames, frames)
+            found[num_frames, frames] = alike
+    assert found[16, 8] == (rule in ("tsm-train", "uniform-jitter"))
+    assert found[25, 8] == (rule != "tsm-train")
+
+
+def test_the_reason_names_rule_frames_and_lengths() -> None:
+    reason = why_no_ceiling("tsm-train", 8, [16, 30, 32, 31])
+    assert reason is not None and "8 frames by tsm-train" in reason and "clips of 30, 31 frames" in reason
+    many = why_no_ceiling("tsm-train", 8, range(1, 40))
+    assert many is not None and "clips of 1, 2, 3, 4, … frames" in many
+
+
+def test_without_recorded_lengths_the_rule_decides() -> None:
+    assert why_no_ceiling("tsm-train", 8, None) is None
+    assert why_no_ceiling("uniform-jitter", 8, None) is None
+    for rule in ("tsm-val", "tsm-test"):
+        assert "not recorded" in (why_no_ceiling(rule, 8, None) or "")
