@@ -8,6 +8,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -17,6 +18,9 @@ from vidrepro.data.encode import write_video
 from vidrepro.data.manifest import Manifest, load_manifest, write_manifest
 
 torch.set_num_threads(1)
+# No deadline: a busy machine is no defect. Derandomised: the gate gives the same answer twice.
+hypothesis.settings.register_profile("vidrepro", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("vidrepro")
 
 TOY_CLASSES = ["Moving something from left to right", "Moving something from right to left"]
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from vidrepro.config import RunConfig
+    from vidrepro.data.manifest import Manifest
     from vidrepro.experiments import Row
     from vidrepro.experiments.setting import Setting
     from vidrepro.training.ablation import Job
@@ -91,7 +92,7 @@ def ablate(
     parallel = jobs or (usable_cores() if on_cpu else 1)
     _prepare_embedded(out, setting, json=json)
     manifest = setting.load_manifest()
-    _make_cache(manifest, cache)
+    _make_cache(out, manifest, cache)
     planned = ablation.plan(resolved, wanted_seeds, manifest.fingerprint, results_folder)
     threads = max(1, usable_cores() // parallel)
     for job in planned:
@@ -151,12 +152,12 @@ def _prepare_embedded(out: Console, setting: Setting, *, json: bool) -> None:
             prepare_dataset(setting.dataset, data=setting.data)
 
 
-def _make_cache(manifest: Any, mode: str) -> None:
+def _make_cache(out: Console, manifest: Manifest, mode: str) -> None:
     from vidrepro.data.cache import open_cache
     from vidrepro.data.sources.parallel import usable_cores
 
     # Once, here and with every core, instead of all runs waiting for the first of them.
-    open_cache(manifest, mode, workers=usable_cores())
+    open_cache(manifest, mode, workers=usable_cores(), say=out.print)
 
 
 def _train_arguments(

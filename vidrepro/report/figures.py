@@ -50,8 +50,8 @@ def draw_table(report: TableReport, paper: Paper, path: Path) -> None:
     left.set_title(f"printed, {paper.dataset}", fontsize=10)
     _bars(right, rows, "top1", MEASURED_COLOUR)
     _whiskers(right, rows)
-    title = f"measured, {rows[0]['dataset']}: {trained_text(rows[0])}, {rows[0]['protocol']}, {_seeds_text(rows)}"
-    right.set_title(title, fontsize=10)
+    network = f"{trained_text(rows[0])}, {rows[0]['protocol']}, {_seeds_text(rows)}"
+    right.set_title(f"measured, {rows[0]['dataset']}\n{network}", fontsize=10)
     ceilings = {record["order_blind_ceiling"] for record in rows}
     _ceiling(right, ceilings.pop() if len(ceilings) == 1 else None)
     left.set_yticks(range(len(rows)), [record["label"] for record in rows])

@@ -78,7 +78,7 @@ def execute_run(
         restart: forget an interrupted attempt. A finished run is never repeated; delete its folder for that.
         reporter: told about progress.
         stop: asked whether to stop.
-        say: told in a sentence what became of start weights.
+        say: told in a sentence what became of start weights, or why there is no cache.
 
     Returns:
         The run's folder; its run.json is complete.
@@ -97,7 +97,7 @@ def execute_run(
     if where.type == "cpu":
         keep_freed_memory()
     check_config(config.model)  # before the cache and the folder are made for a run that cannot be
-    frames = open_cache(manifest, cache)
+    frames = open_cache(manifest, cache, say=say)
     trainer = Trainer(
         config, manifest, seed, folder, device=where, workers=workers, cache=frames, reporter=reporter, stop=stop
     )
