@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -18,6 +19,8 @@ from vidrepro.data.encode import write_video
 from vidrepro.data.manifest import Manifest, load_manifest, write_manifest
 
 torch.set_num_threads(1)
+# A shell starts background jobs with Ctrl-C ignored, and processes inherit that: the tests of Ctrl-C need the default.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # No deadline: a busy machine is no defect. Derandomised: the gate gives the same answer twice.
 hypothesis.settings.register_profile("vidrepro", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("vidrepro")
