@@ -77,6 +77,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def make_folder(path: Path) -> None:
+    """Create a folder and its parents where missing.
+
+    Raises:
+        ResultsError: if that is not possible.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise not_writable(path, error) from error
+
+
 def atomic_write_text(path: Path, text: str) -> None:
     """Write `text` (UTF-8, LF) to `path` as a whole or not at all."""
     with atomic_path(path) as temporary:

@@ -116,6 +116,13 @@ def test_dry_run_lists_cells_and_does_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_results_that_cannot_be_written_are_refused_before_anything_is_prepared(tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("a file, not a folder")
+    done = run("ablate", "m2a", "--results", tmp_path / "results", "--data", tmp_path / "data", cwd=tmp_path)
+    assert done.returncode == 2 and "cannot write" in done.stderr and "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+
 def test_an_option_of_a_mechanism_reaches_the_rows_that_have_it(tmp_path: Path) -> None:
     words = ["ablate", "m2a", "--table", "I", "--dry-run", "--json"]
     plain = json.loads(run(*words, cwd=tmp_path).stdout)

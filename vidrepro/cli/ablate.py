@@ -90,19 +90,20 @@ def ablate(
 
     on_cpu = choose_device(device).type == "cpu"
     parallel = jobs or (usable_cores() if on_cpu else 1)
-    _prepare_embedded(out, setting, json=json)
-    manifest = setting.load_manifest()
-    _make_cache(out, manifest, cache)
-    planned = ablation.plan(resolved, wanted_seeds, manifest.fingerprint, results_folder)
     threads = max(1, usable_cores() // parallel)
-    for job in planned:
-        job.arguments = _train_arguments(
-            job, setting, device=device, threads=threads, workers=workers, cache=cache, results=results_folder
-        )
-    done = [job for job in planned if job.finished]
-    if done:
-        out.print(f"{len(done)} of {len(planned)} runs are finished already and are not repeated.")
+    files.make_folder(results_folder)  # refused now rather than after minutes of preparation
     with interruptible():
+        _prepare_embedded(out, setting, json=json)
+        manifest = setting.load_manifest()
+        _make_cache(out, manifest, cache)
+        planned = ablation.plan(resolved, wanted_seeds, manifest.fingerprint, results_folder)
+        for job in planned:
+            job.arguments = _train_arguments(
+                job, setting, device=device, threads=threads, workers=workers, cache=cache, results=results_folder
+            )
+        done = [job for job in planned if job.finished]
+        if done:
+            out.print(f"{len(done)} of {len(planned)} runs are finished already and are not repeated.")
         _run(out, planned, results_folder, parallel, ablation.execute)
     _print_tables(setting, [row.table for row in selected if row.runnable], results_folder, data_folder, json)
 
@@ -147,7 +148,7 @@ def _prepare_embedded(out: Console, setting: Setting, *, json: bool) -> None:
 
     embedded = {preset.dataset for preset in PRESETS.values()}
     if setting.dataset in embedded and not is_prepared(setting.data, setting.dataset):
-        out.print(f"It is not prepared yet either: preparing it in '{setting.data}'.")
+        out.print(f"'{setting.dataset}' is not prepared yet: preparing it in '{setting.data}'.")
         with contextlib.redirect_stdout(sys.stderr if json else sys.stdout):  # JSON alone may stand on stdout
             prepare_dataset(setting.dataset, data=setting.data)
 

@@ -12,7 +12,7 @@ from typing import Any
 from vidrepro import __version__
 from vidrepro.config import RunConfig
 from vidrepro.errors import ResultsError, unknown_name
-from vidrepro.files import experiments_folder, not_writable
+from vidrepro.files import atomic_write_text, experiments_folder, make_folder
 
 RUN_FILE = "run.json"
 LAST_CHECKPOINT = "last.pt"
@@ -43,13 +43,10 @@ def make_run_folder(results: Path, name: str) -> Path:
         ResultsError: if the results folder cannot be written.
     """
     folder = runs_folder(results) / name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        ignore = folder / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text(IGNORED, encoding="utf-8")
-    except OSError as error:
-        raise not_writable(folder, error) from error
+    make_folder(folder)
+    ignore = folder / ".gitignore"
+    if not ignore.exists():
+        atomic_write_text(ignore, IGNORED)
     return folder
 
 
