@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -33,7 +34,31 @@ def test_the_last_epoch_is_compared_with_the_datasets_ceiling(
     assert found["top1"] == run.last.top1 and run.last.epoch == 4
     low, high = found["interval"]
     assert low < found["top1"] < high or found["top1"] in (0, 100)
-    assert found["leaks"] == (low > 50)
+    assert found["direction_clips"] == run.last.pair_correct  # every class of this dataset has a partner
+    assert found["direction"] == pytest.approx(100 * run.last.top1_correct / run.last.pair_correct)
+    assert found["leaks"] == (low > 50 or found["direction_interval"][0] > 50)
+
+
+def test_directions_are_counted_among_the_pairs_that_were_told() -> None:
+    """Classes 0 and 3 are each other's reversal, so are 1 and 4; 2 has no partner and says nothing of direction."""
+    labels = np.array([0, 0, 0, 3, 3, 1, 4, 2, 2, 1])
+    predicted = np.array([0, 3, 1, 3, 0, 1, 4, 2, 0, 2])
+    right = {0, 3, 5, 6}  # indices predicted exactly, of paired classes
+    reversed_ones = {1, 4}
+    assert leak.direction_counts(labels, predicted, [[0, 3], [1, 4]]) == (len(right), len(right | reversed_ones))
+    assert leak.direction_counts(labels, predicted, []) == (0, 0)
+
+
+def test_a_direction_told_below_the_ceiling_is_a_leak(
+    toy: Manifest, toy_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leak, "direction_counts", lambda *arguments: (60, 80))
+    found = check_leak(changed(toy_config), toy, tmp_path, factor=1, device="cpu", threads=1)
+    assert found["leaks"] and found["direction"] == 75
+    # Wilson's interval in its textbook form, z = 1.96
+    centre, half = (0.75 + 1.96**2 / 160) / (1 + 1.96**2 / 80), 1.96 * (0.75 * 0.25 / 80 + 1.96**2 / 25600) ** 0.5
+    expected = [100 * (centre - half / (1 + 1.96**2 / 80)), 100 * (centre + half / (1 + 1.96**2 / 80))]
+    assert found["direction_interval"] == pytest.approx(expected, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +88,8 @@ def test_its_run_is_kept_beside_the_clips(tmp_path: Path, monkeypatch: pytest.Mo
     def checked(config: RunConfig, manifest: Manifest, results: Path, **_: Any) -> dict[str, Any]:
         asked.append((config, results))
         numbers = dict.fromkeys(("top1", "pair", "train_top1", "ceiling"), 50.0)
-        return numbers | {"epochs": 120, "clips": 1, "interval": [0.0, 100.0], "leaks": False}
+        direction = {"direction": 50.0, "direction_interval": [1.0, 99.0], "direction_clips": 2}
+        return numbers | {"epochs": 120, "clips": 1, "interval": [0.0, 100.0], "leaks": False} | direction
 
     monkeypatch.setattr(leak, "check_leak", checked)
     app = typer.Typer()

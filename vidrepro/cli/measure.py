@@ -162,11 +162,13 @@ def _measure_leak(out: Console, data: Path, results: Path | None, device: str, j
         print_json(found)
         return
     low, high = found["interval"]
-    verdict = "[red]above: something leaks[/red]" if found["leaks"] else "[green]not above: no leak seen[/green]"
+    verdict = "[red]something leaks[/red]" if found["leaks"] else "[green]no leak seen[/green]"
     out.print(
         f"order-blind network, {found['epochs']} epochs: top-1 {found['top1']:.1f} % ({low:.1f} to {high:.1f} % on "
         f"{found['clips']} clips; on training clips {found['train_top1']:.1f} %), pair {found['pair']:.1f} %, "
-        f"order-blind ceiling {found['ceiling']:.1f} %: {verdict}"
+        f"order-blind ceiling {found['ceiling']:.1f} %; where the pair was told, "
+        f"the direction was in {found['direction'] or 0:.1f} % ({found['direction_interval'][0]:.1f} to "
+        f"{found['direction_interval'][1]:.1f} % of {found['direction_clips']} clips): {verdict}"
     )
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from vidrepro.config import RunConfig
 from vidrepro.data.manifest import Manifest
 from vidrepro.errors import ConfigError
 from vidrepro.evaluation.ceiling import why_no_ceiling
+from vidrepro.evaluation.scores import load_scores, scores_path
 from vidrepro.runs.folder import RUN_FILE
 from vidrepro.training.execute import execute_run
 from vidrepro.training.progress import Reporter, StopSignal
@@ -43,8 +47,9 @@ def check_leak(
         device, threads, reporter, stop: see `execute_run`.
 
     Returns:
-        Accuracy in the last epoch (percent) with its Wilson 95 % interval, the ceiling, and ``leaks``: whether the
-        whole interval lies above it.
+        Of the last epoch, in percent with Wilson 95 % intervals: the accuracy beside the ceiling, and the share of
+        right directions among the clips whose pair was told (`direction_counts`) beside 50. ``leaks``: whether either
+        whole interval lies above.
 
     Raises:
         ConfigError: if the row can see order, the dataset states no ceiling, or it does not hold under the config's
@@ -70,15 +75,52 @@ def check_leak(
     folder = execute_run(longer, manifest, seed, results, device=device, threads=threads, reporter=reporter, stop=stop)
     record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
     last = record["last"]
-    interval = binomtest(last["top1_correct"], last["clips"]).proportion_ci(method="wilson")
+    scores = load_scores(scores_path(folder, "val", record["protocol"], "last"))
+    right, told = direction_counts(scores.labels, scores.logits.argmax(1), manifest.info["reversal_pairs"])
+    direction = _wilson(right, told)
+    low, high = _wilson(last["top1_correct"], last["clips"])
     return {
         "run": record["id"],
         "epochs": recipe.epochs,
         "train_top1": record["history"][-1]["train_top1"],
         "top1": last["top1"],
         "pair": last["pair"],
-        "interval": [100 * interval.low, 100 * interval.high],
+        "interval": [low, high],
         "clips": last["clips"],
         "ceiling": 100 * ceiling,
-        "leaks": bool(interval.low > ceiling),
+        "direction": 100 * right / told if told else None,
+        "direction_interval": direction,
+        "direction_clips": told,
+        "leaks": low > 100 * ceiling or direction[0] > 50,
     }
+
+
+def direction_counts(
+    labels: NDArray[np.int64], predicted: NDArray[np.int64], reversal_pairs: Sequence[Sequence[int]]
+) -> tuple[int, int]:
+    """How often the direction was told among the clips whose pair was.
+
+    The sharper half of the check: a network that does not know every pair can lie below the ceiling and still know
+    directions. Without a leak this is a coin's throw, whatever the network knows.
+
+    Args:
+        labels: true classes, shape (N,).
+        predicted: predicted ones, shape (N,).
+        reversal_pairs: classes that are each other's time reversal.
+
+    Returns:
+        Clips of paired classes predicted as the right class, and as the right class or its reversal.
+    """
+    other = {one: two for pair in reversal_pairs for one, two in (pair, (pair[1], pair[0]))}
+    reversed_labels = np.array([other.get(int(label), -1) for label in labels], dtype=np.int64)
+    paired = reversed_labels >= 0
+    right = int((paired & (predicted == labels)).sum())
+    return right, right + int((paired & (predicted == reversed_labels)).sum())
+
+
+def _wilson(successes: int, trials: int) -> list[float]:
+    """Wilson 95 % interval in percent; all of it where there are no trials."""
+    if not trials:
+        return [0.0, 100.0]
+    interval = binomtest(successes, trials).proportion_ci(method="wilson")
+    return [100 * float(interval.low), 100 * float(interval.high)]
