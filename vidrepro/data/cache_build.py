@@ -6,7 +6,6 @@ import errno
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +14,7 @@ from typing import NamedTuple
 
 from vidrepro.data.frames import read_clip
 from vidrepro.data.table import Clip
+from vidrepro.data.workers import end_with_parent
 from vidrepro.errors import DataError, ManifestError
 
 Progress = Callable[[int, int], None]
@@ -72,7 +72,7 @@ def _decode_all(target: Path, root: Path, chunks: list[tuple[list[Clip], list[in
         return
     # spawn: a fork would copy whatever locks torch or the terminal's threads hold at that moment
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
     try:
         pending: set[Future[int]] = {
             pool.submit(_decode_chunk, target, root, part, offsets) for part, offsets in chunks
@@ -120,14 +120,7 @@ def _reserve(target: Path, total: int) -> None:
             file.truncate(total)  # a file system that cannot reserve
 
 
-def _end_with_parent() -> None:
+def _start_worker() -> None:
     """Set a worker up: Ctrl-C is the parent's to handle, and a killed parent takes its workers along."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    end_with_parent()

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TypeVar
 
+from vidrepro.data.workers import end_with_parent
 from vidrepro.errors import DataError
 
 Item = TypeVar("Item")
@@ -42,7 +43,7 @@ def run_chunks(
     running: set[Future[list[Result]]] = set()
     # spawned, not forked: a caller that has used torch has threads, and a fork of them may hang
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(chunks)), context, initializer=_watch_parent) as pool:
+    with ProcessPoolExecutor(min(workers, len(chunks)), context, initializer=end_with_parent) as pool:
         try:
             with _interrupts_ignored_by_children():
                 running |= {pool.submit(work, chunk) for chunk in islice(waiting, 2 * workers)}
@@ -85,15 +86,3 @@ def _interrupts_ignored_by_children() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, previous)
-
-
-def _watch_parent() -> None:
-    """End this worker when its parent is gone: a killed parent closes no queue."""
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
