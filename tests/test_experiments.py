@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vidrepro.errors import ConfigError, ModelError, UnknownNameError
+from vidrepro.errors import ConfigError, UnknownNameError
 from vidrepro.experiments import (
     Paper,
     choose_dataset,
@@ -67,7 +67,7 @@ def test_printed_numbers_are_the_papers(m2a: Paper, table: str, row: str, column
 
 def test_numbers_printed_in_two_tables_agree(m2a: Paper) -> None:
     top1 = {table.id: {row.label: row.printed.get("top1") for row in table.rows} for table in m2a.tables}
-    combined = {row.label: row.printed for row in m2a.table("VI").rows}
+    combined = {label: m2a.table("VI").printed.row(label) for label in m2a.table("VI").printed.labels}
     assert top1["V"]["M2A"] == top1["I"]["M2A"] == top1["IV"]["M2A-Attention"]
     assert [combined["None"][f"attention_{name}"] for name in ("none", "m2a")] == [
         top1["I"]["None"],
@@ -83,37 +83,62 @@ def test_numbers_printed_in_two_tables_agree(m2a: Paper) -> None:
 
 def test_printed_differences_follow_from_the_printed_accuracies(m2a: Paper) -> None:
     differences = 0
-    for table in m2a.tables:
-        for row in table.rows:
-            for name, delta in row.printed.items():
+    for printed in (table.printed for table in m2a.tables):
+        for row in map(printed.row, printed.labels):
+            for name, delta in row.items():
                 if name.startswith("printed_delta_") and delta is not None:
                     column = name.removeprefix("printed_delta_")
-                    base = table.printed.row("None")[column]
-                    assert abs(float(row.printed[column]) - float(base) - float(delta)) < 1  # type: ignore[arg-type]
+                    base = printed.row("None")[column]
+                    assert abs(float(row[column]) - float(base) - float(delta)) < 1  # type: ignore[arg-type]
                     differences += 1
     assert differences == 3 * 6 + 6
 
 
 def test_every_printed_row_is_an_experiment_with_its_exact_label(m2a: Paper) -> None:
     assert [(table.id, len(table.rows)) for table in m2a.tables] == [
-        ("I", 4), ("II", 4), ("III", 4), ("IV", 4), ("V", 6), ("VI", 4),
+        ("I", 4), ("II", 4), ("III", 4), ("IV", 4), ("V", 6), ("VI", 12),
     ]  # fmt: skip
+    assert [table.backbone for table in m2a.tables] == ["resnet18", "mobilenetv2", "i3d-resnet18", *["resnet18"] * 3]
     for table in m2a.tables:
-        assert [row.label for row in table.rows] == [cells[0] for cells in table.printed.rows]
-        assert len({row.id for row in table.rows}) == len(table.rows)
+        if not table.is_matrix:
+            assert [row.label for row in table.rows] == [cells[0] for cells in table.printed.rows]
+        assert len({row.id for row in table.rows}) == len({row.label for row in table.rows}) == len(table.rows)
         assert all(row.id.startswith(f"m2a/{table.slug}/") for row in table.rows)
 
 
-def test_rows_that_cannot_be_run_say_why(m2a: Paper) -> None:
-    for table, rows in (("III", None), ("IV", None), ("VI", None), ("V", ["tea", "tdn", "tam"])):
-        for row in m2a.table(table).rows:
-            if rows is None or row.name in rows:
-                assert row.not_built and row.not_built.startswith("not built yet: ")
-                with pytest.raises(ModelError, match="cannot be run") as error:
-                    resolve_row(row, dataset="synthetic", preset="tiny")
-                assert row.not_built in str(error.value)
-            else:
-                assert row.runnable
+def test_every_printed_cell_of_table_vi_is_an_experiment(m2a: Paper) -> None:
+    """motion-attention -> (mechanism, printed top-1, printed gain), retyped from the paper's page."""
+    cells = {row.name: row for row in m2a.table("VI").rows}
+    assert {name: row.printed for name, row in cells.items()} == {
+        name: {"top1": top1, "printed_delta_top1": gain}
+        for name, top1, gain in [
+            ("none-none", 13.9, None), ("none-m2a", 16.9, None), ("none-tam", 21.0, None),
+            ("m2a-none", 28.9, None), ("m2a-m2a", 34.7, 17.8), ("m2a-tam", 31.6, 10.6),
+            ("tdn-none", 28.6, None), ("tdn-m2a", 29.0, 12.1), ("tdn-tam", 25.3, 4.3),
+            ("tea-none", 34.3, None), ("tea-m2a", 33.9, 17.0), ("tea-tam", 33.3, 12.3),
+        ]
+    }  # fmt: skip
+    table = m2a.table("VI")
+    assert table.baseline_of(cells["tdn-tam"]) == "m2a/table6/none-tam"
+    assert table.baseline_of(cells["none-tam"]) is None
+    assert m2a.row("m2a/table6/tdn-tam").model["mechanism"] == "m2a(motion=tdn, attention=tam)"
+
+
+def test_cells_resolve_to_the_network_their_id_names(m2a: Paper) -> None:
+    """Aliases stand for the motion and the attention the id says; one spelling per network, so that runs are shared."""
+    from vidrepro.models.mechanisms import resolve_mechanism
+
+    spelt = {}
+    for row in m2a.table("VI").rows:
+        motion, attention = row.name.split("-")
+        options = resolve_mechanism(row.model["mechanism"], "official", {}).options
+        assert (options.get("motion", "none"), options.get("attention", "none")) == (motion, attention)
+        spelt[motion, attention] = row.model["mechanism"]
+    for table in m2a.tables:
+        for row in table.rows:
+            options = resolve_mechanism(row.model["mechanism"], "official", {}).options
+            place = options.get("motion", "none"), options.get("attention", "none")
+            assert spelt.setdefault(place, row.model["mechanism"]) == row.model["mechanism"]
 
 
 @pytest.mark.parametrize("name", ["I", "i", "1", 1, "table1", "Table I", "tab. 1"])
@@ -151,12 +176,10 @@ def test_rows_of_several_tables_with_the_same_network_share_their_config(m2a: Pa
         assert first == other
         assert first.fingerprint == other.fingerprint
     fingerprints = {
-        resolve_row(row, dataset="ssv1", preset="paper").fingerprint
-        for table in m2a.tables
-        for row in table.rows
-        if row.runnable
+        resolve_row(row, dataset="ssv1", preset="paper").fingerprint for table in m2a.tables for row in table.rows
     }
-    assert len(fingerprints) == 4 + 4 + 2  # Tables I and II, and what Table V adds: M2A + TSM and TSM
+    # Tables I to III; two patch attentions and M2A with TAM; M2A + TSM, TSM, TEA, TDN, TAM; four new cells of VI
+    assert len(fingerprints) == 3 * 4 + 3 + 5 + 4
 
 
 def test_the_papers_preset_is_the_released_recipe(m2a: Paper) -> None:
@@ -214,6 +237,7 @@ def test_rows_are_selected(m2a: Paper) -> None:
     assert names(tables="I,2") == [*table1, *table2]
     assert names(tables="1, table1, I") == table1
     assert names(backbone="mobilenetv2") == table2
+    assert names(backbone="i3d-resnet18") == [f"table3/{name}" for name in ablation]
     assert names(backbone="resnet18") == [*table1, "table5/tsm"]
     assert names(backbone="resnet50") == [*table1, "table5/tsm"]
     assert names(tables="I", backbone="mobilenetv2") == table1
@@ -264,6 +288,11 @@ def test_every_fault_of_a_paper_is_reported_with_its_file(copy: Path) -> None:
     change("table1.yaml", "baseline: m2a/table1/none", "baseline: m2a/table1/nothing")
     change("table2.yaml", "variant: official", "variante: official")
     change("table5.yaml", "temporal_shift: true}", "temporal_shift: perhaps}")
+    change(
+        "table6.yaml",
+        "tdn-tam, label: TDN-Motion, column: attention_tam",
+        "tdn-tam, label: TDN-Motion, column: attention_tan",
+    )
     change("paper.yaml", "rows: [tsm]", "rows: [tms]")
     (copy / "recipe.yaml").write_text("about: [", encoding="utf-8")
     with pytest.raises(ConfigError) as error:
@@ -275,6 +304,8 @@ def test_every_fault_of_a_paper_is_reported_with_its_file(copy: Path) -> None:
         "table1.yaml: baseline 'm2a/table1/nothing' is not an experiment",
         "table2.yaml: unknown key 'model.variante'; did you mean variant",
         "table5.yaml, row tsm: model.temporal_shift",
+        "table6.yaml: cell 'TDN-Motion', attention_tan is not printed",
+        "table6.yaml: the printed cell 'TDN-Motion', attention_tam is missing",
         "paper.yaml: default_selection names row 'tms'",
         "recipe.yaml, line 1: not valid YAML",
     ):
@@ -299,9 +330,9 @@ def test_an_inconsistent_printed_table_is_refused(copy: Path, old: str, new: str
     assert "printed.yaml" in str(error.value)
 
 
-def test_a_printed_table_without_a_file_needs_a_reason(copy: Path) -> None:
+def test_a_printed_table_needs_a_file(copy: Path) -> None:
     (copy / "table2.yaml").unlink()
-    with pytest.raises(ConfigError, match=r"printed\.yaml, table II: has neither a table file nor a reason"):
+    with pytest.raises(ConfigError, match=r"printed\.yaml, table II: no table file says what is run for it"):
         read_paper(copy)
 
 

@@ -67,6 +67,7 @@ class ModelConfig(_Strict):
 
     backbone: str
     mechanism: str = "none"
+    mechanism_digest: str | None = None  # of the source of a mechanism given as package.module:Class
     temporal_shift: bool = False
     variant: Literal["official", "paper"] = "official"
     options: dict[str, Scalar] = {}  # of the mechanism, each overriding one choice of the variant
@@ -92,6 +93,8 @@ class DataConfig(_Strict):
     eval_size: int = Field(224, ge=8)
     eval_crops: Literal[1, 3] = 1
     eval_clips: Literal[1, 2] = 1
+    fold: str | None = None  # an official division into splits in place of the manifest's own, e.g. split2
+    task: str | None = None  # another label set of the same clips, e.g. noun
 
     @field_validator("crop_scales")
     @classmethod
@@ -159,6 +162,11 @@ class RunConfig(_Strict):
         digest = settings["model"].pop("weights_digest")
         if digest is not None:
             settings["model"]["weights"] = digest
+        if settings["model"]["mechanism_digest"] is None:  # left out: it is about a user's own class only
+            del settings["model"]["mechanism_digest"]
+        for key in ("fold", "task"):  # left out where the manifest's own splits and labels are used
+            if settings["data"][key] is None:
+                del settings["data"][key]
         return fingerprint(settings)[:12]
 
 

@@ -17,7 +17,43 @@ from vidrepro.models import build_model
 
 FILE = Path(__file__).with_name("official_cost.csv")
 ROWS = {row["official_model"]: row for row in csv.DictReader(FILE.open(encoding="utf-8"))}
-MECHANISMS = {"none": "none", "attn": "m2a-attention", "motion": "m2a-motion", "motion_attn": "m2a", "tsm": "tsm"}
+MECHANISMS = {
+    "none": "none",
+    "tsm": "tsm",
+    "attn": "m2a-attention",
+    "motion": "m2a-motion",
+    "motion_attn": "m2a",
+    "motion_attn_use_tsm": "m2a",
+    "tam": "tam",
+    "tdn": "tdn",
+    "tea": "tea",
+    "motion_tam": "m2a(motion=m2a, attention=tam)",
+    "tdn_attn": "m2a(motion=tdn, attention=m2a)",
+    "tdn_tam": "m2a(motion=tdn, attention=tam)",
+    "tea_attn": "m2a(motion=tea, attention=m2a)",
+    "tea_tam": "m2a(motion=tea, attention=tam)",
+    "patch_mattn_p4": "m2a(motion=m2a, attention=patch4)",
+    "patch_mattn_p8": "m2a(motion=m2a, attention=patch8)",
+}
+BACKBONES = {"r18": "resnet18", "mbv2": "mobilenetv2", "i3d_r18": "i3d-resnet18"}
+# params_total of ../shared/parity, network by network (keys of the released checkpoints counted one by one).
+PARAMETERS = {
+    "m2a_r18_none": 11_265_774,
+    "m2a_r18_tsm": 11_265_774,
+    **dict.fromkeys(
+        ("m2a_r18_attn", "m2a_r18_motion", "m2a_r18_motion_attn", "m2a_r18_motion_attn_use_tsm"), 11_376_998
+    ),
+    **dict.fromkeys(("m2a_r18_patch_mattn_p4", "m2a_r18_patch_mattn_p8"), 11_376_998),
+    **dict.fromkeys(("m2a_r18_tam", "m2a_r18_motion_tam"), 11_406_422),
+    **dict.fromkeys(("m2a_r18_tdn", "m2a_r18_tdn_attn"), 11_517_086),
+    **dict.fromkeys(("m2a_r18_tea", "m2a_r18_tea_attn"), 11_393_086),
+    "m2a_r18_tdn_tam": 11_546_510,
+    "m2a_r18_tea_tam": 11_422_510,
+    **dict.fromkeys(("m2a_mbv2_none", "m2a_mbv2_tsm"), 2_446_766),
+    **dict.fromkeys(("m2a_mbv2_attn", "m2a_mbv2_motion", "m2a_mbv2_motion_attn"), 2_468_793),
+    "m2a_i3d_r18_none": 33_255_534,
+    **dict.fromkeys(("m2a_i3d_r18_attn", "m2a_i3d_r18_motion", "m2a_i3d_r18_motion_attn"), 33_366_758),
+}
 COMPONENTS = {
     "conv_macs": "conv_macs",
     "conv_bias": "conv_bias",
@@ -33,10 +69,18 @@ ELEMENTS = {"ln_elems": "layer_norm", "softmax_elems": "softmax"}
 MILLIONS_TOLERANCE = 5e-5 + 1e-9  # the file has four decimals
 
 
+def network(official_model: str) -> tuple[str, str]:
+    """Backbone and mechanism, from ``m2a_<backbone>_<mechanism>``."""
+    short = next(name for name in BACKBONES if official_model.startswith(f"m2a_{name}_"))
+    return BACKBONES[short], MECHANISMS[official_model.removeprefix(f"m2a_{short}_")]
+
+
 @cache
 def measured(official_model: str) -> CostReport:
-    backbone, mechanism = ROWS[official_model]["backbone"], MECHANISMS[official_model.split("_", 2)[2]]
-    return measure_model(build_model(backbone, mechanism, frames=8, classes=174), frames=8, size=224)
+    backbone, mechanism = network(official_model)
+    shift = official_model.endswith("use_tsm")
+    model = build_model(backbone, mechanism, frames=8, classes=174, temporal_shift=shift)
+    return measure_model(model, frames=8, size=224)
 
 
 def hand_counted(official_model: str) -> dict[str, float]:
@@ -44,8 +88,11 @@ def hand_counted(official_model: str) -> dict[str, float]:
     return {name: float(value.removesuffix("M")) for name, value in pairs}
 
 
-def test_the_file_holds_the_networks_that_are_built() -> None:
-    assert set(ROWS) == {f"m2a_{short}_{name}" for short in ("r18", "mbv2") for name in MECHANISMS}
+def test_the_file_holds_every_network_of_the_tables() -> None:
+    """And no other: each row of official_cost.csv that begins with m2a."""
+    assert ROWS.keys() == PARAMETERS.keys()
+    assert len(ROWS) == 16 + 5 + 4
+    assert {row["backbone"].lower() for row in ROWS.values()} == set(BACKBONES.values())
 
 
 @pytest.mark.parametrize("official_model", ROWS)
@@ -63,12 +110,24 @@ def test_totals_of_fvcore_and_ptflops(official_model: str) -> None:
     assert report.gmacs_fvcore == pytest.approx(float(row["fvcore_G"]), abs=5e-6)
     assert report.gmacs_printed_convention("ptflops-0.6") == pytest.approx(float(row["ptflops_0_6_6_G"]), abs=5e-6)
     assert report.params / 1e6 == pytest.approx(float(row["params_M"]), abs=5e-5)
+    assert report.params == PARAMETERS[official_model]
+
+
+@pytest.mark.parametrize("official_model", ROWS)
+def test_the_mechanisms_operators_are_those_fvcore_found(official_model: str) -> None:
+    """What stands in the file beside the plain network: bmm, layer_norm, batch_norm, upsampling, adaptive pooling."""
+    listed = ROWS[official_model]["fvcore_mechanism_ops"].split()
+    expected = {name: float(value.removesuffix("M")) for name, value in (item.split("=") for item in listed)}
+    short = next(name for name in BACKBONES if official_model.startswith(f"m2a_{name}_"))
+    plain = measured(f"m2a_{short}_none").by_operator
+    ours = {name: (macs - plain.get(name, 0)) / 1e6 for name, macs in measured(official_model).by_operator.items()}
+    assert {name: macs for name, macs in ours.items() if macs} == pytest.approx(expected, abs=5e-4 + 1e-9)
 
 
 @pytest.mark.parametrize("official_model", [name for name, row in ROWS.items() if row["printed_G"]])
 def test_the_cell_rule_meets_the_printed_number(official_model: str) -> None:
     printed = ROWS[official_model]["printed_G"]
-    rule = rule_for_cell("m2a", MECHANISMS[official_model.split("_", 2)[2]])
+    rule = rule_for_cell("m2a", network(official_model)[1])
     assert rule is not None
     assert f"{measured(official_model).gmacs_printed_convention(rule.name):.2f}" == printed
 
@@ -78,7 +137,7 @@ def test_three_counters_agree(official_model: str) -> None:
     assert measured(official_model).cross_check.disagreements == []
 
 
-@pytest.mark.parametrize(("short", "added"), [("r18", 111_224), ("mbv2", 22_027)])
+@pytest.mark.parametrize(("short", "added"), [("r18", 111_224), ("mbv2", 22_027), ("i3d_r18", 111_224)])
 def test_parameters_of_the_mechanism(short: str, added: int) -> None:
     without = measured(f"m2a_{short}_none").params
     for name in ("attn", "motion", "motion_attn"):
@@ -87,7 +146,6 @@ def test_parameters_of_the_mechanism(short: str, added: int) -> None:
             == added
             == int(ROWS[f"m2a_{short}_{name}"]["mechanism_params"])
         )
-    assert measured(f"m2a_{short}_tsm").params == without
 
 
 def test_attention_products_have_their_closed_form() -> None:

@@ -14,6 +14,7 @@ from fake_runs import change_record, made_up_costs, write_run
 from vidrepro.errors import ResultsError, UnknownNameError
 from vidrepro.experiments import load_paper, load_preset
 from vidrepro.report.grid import Grid, TableReport
+from vidrepro.report.printed_cells import truncation
 from vidrepro.report.render import FORMATS, csv_text, markdown
 from vidrepro.report.runs import load_runs
 from vidrepro.report.write import check_formats, report_tables, write_report
@@ -86,7 +87,7 @@ def test_an_accuracy_on_another_dataset_never_stands_under_the_papers(results: P
         accuracy = report(results, table).grids[0]
         for head in heads(accuracy):
             if head.endswith("measured ssv1"):
-                assert set(column(accuracy, head).values()) <= {"ssv1 not prepared", "not built"}
+                assert set(column(accuracy, head).values()) == {"ssv1 not prepared"}
         measured = [head for head in heads(accuracy) if "measured" in head and not head.endswith("ssv1")]
         assert measured and all(head.endswith("measured synthetic") for head in measured)
         assert any("not the paper's dataset" in fact for fact in accuracy.facts)
@@ -98,13 +99,13 @@ def test_empty_cells_say_why(results: Path) -> None:
         "M2A + TSM": "not run",
         "TSM": "97.5 [96.2, 98.4]",
         "M2A": "80.0 [77.1, 82.6]",
-        "TEA": "not built yet: the mechanism tea",
-        "TDN": "not built yet: the mechanism tdn",
-        "TAM": "not built yet: the mechanism tam",
+        "TEA": "not run",
+        "TDN": "not run",
+        "TAM": "not run",
     }
     assert column(accuracy, "over None")["TSM"] == "+53.5"  # to Table I's None, which Table V does not print
-    assert column(cost, "counted by fvcore")["TEA"] == "not built"
-    assert any("vidrepro ablate m2a --table V --rows m2a-tsm --dataset synthetic" in fact for fact in accuracy.facts)
+    command = "vidrepro ablate m2a --table V --rows m2a-tsm,tea,tdn,tam --dataset synthetic"
+    assert any(command in fact for fact in accuracy.facts)
     for grid in (accuracy, cost):
         assert all(cell.text.strip() for row in grid.rows for cell in row)
 
@@ -128,25 +129,50 @@ def test_the_papers_dataset_is_not_run_rather_than_not_prepared_once_it_is_there
     assert set(column(accuracy, "Top-1 measured ssv1").values()) == {"not run"}
 
 
-def test_a_table_that_cannot_be_run_shows_what_is_printed(results: Path) -> None:
-    shown = report(results, "VI")
-    (accuracy,) = shown.grids
+def test_a_matrix_is_laid_out_as_it_is_printed(results: Path) -> None:
+    """Table VI: motion downwards, attention across; a cell shows its own runs and its gain over the cell above."""
+    write_run(results, "m2a/table6/m2a-tam", 600)
+    write_run(results, "m2a/table6/none-tam", 400)
+    (accuracy,) = report(results, "VI").grids
+    assert heads(accuracy) == [
+        "Motion mechanism",
+        "Top-1 Acc, None printed ssv1",
+        "None measured synthetic",
+        "Top-1 Acc, M2A-Attention printed ssv1",
+        "M2A-Attention measured synthetic",
+        "Top-1 Acc, TAM-Attention printed ssv1",
+        "TAM-Attention measured synthetic",
+    ]
+    assert [row[0].text for row in accuracy.rows] == ["None", "M2A-Motion", "TDN-Motion", "TEA-Motion"]
     assert column(accuracy, "Top-1 Acc, TAM-Attention printed ssv1")["TDN-Motion"] == "25.3 (+4.3)"
     assert column(accuracy, "Top-1 Acc, M2A-Attention printed ssv1")["TEA-Motion"] == "33.9 (+17.0)"
-    assert set(column(accuracy, "measured").values()) == {"not built"}
-    assert "motion blocks of TDN and TEA" in accuracy.title
+    assert column(accuracy, "None measured synthetic") == {
+        "None": "44.0 [40.6, 47.5]",  # Table I's None
+        "M2A-Motion": "87.0 [84.5, 89.2] (+43.0)",
+        "TDN-Motion": "not run",
+        "TEA-Motion": "not run",
+    }
+    assert column(accuracy, "M2A-Attention measured synthetic")["M2A-Motion"] == "80.0 [77.1, 82.6]"
+    assert column(accuracy, "TAM-Attention measured synthetic")["M2A-Motion"] == "75.0 [71.9, 77.9] (+25.0)"
+    assert {cell.text for row in accuracy.rows for cell in row if cell.bold} == {"34.7 (+17.8)", "34.3", "33.3 (+12.3)"}
+    assert any("On the paper's own dataset: ssv1 not prepared" in fact for fact in accuracy.facts)
+    rows = {row["experiment"]: row for row in csv.DictReader(io.StringIO(csv_text(report(results, "VI"))))}
+    assert len(rows) == 12
+    assert rows["m2a/table6/m2a-tam"]["printed_top1"] == "31.6" and rows["m2a/table6/m2a-tam"]["delta_top1"] == "25.0"
+    assert rows["m2a/table6/m2a-tam"]["label"] == "M2A-Motion, TAM-Attention"
 
 
 def test_what_was_trained_stands_below(results: Path) -> None:
     accuracy, cost = report(results).grids
-    assert accuracy.title == "Accuracy in %: measured on synthetic with micro (width=16), 8x1x1@48, preset tiny"
+    size = load_preset("tiny").data["eval_size"]
+    assert accuracy.title == f"Accuracy in %: measured on synthetic with micro (width=16), 8x1x1@{size}, preset tiny"
     text = "\n".join(accuracy.facts)
     for expected in (
         "Dataset synthetic (preset tiny, version 1), fingerprint ab12cd34ef56ab78, 8 classes",
         "train 4,000 clips, val 800 clips and 1 bad left out",
         "Order-blind ceiling: 50.0 % top-1",
         "Chance: top-1 12.5 %, pair 25.0 %",
-        "micro (width=16), 308,568 parameters, 8 frames of 48x48",
+        f"micro (width=16), 308,568 parameters, 8 frames of {size}x{size}",
         "Wilson 95 % interval",
         "commit abc1234; torch 2.15.0",
     ):
@@ -172,6 +198,25 @@ def test_truncated_differences_and_counting_rules_are_marked(results: Path) -> N
     assert rules["M2A"] == ["counted by rule-b: the sum under rule-b"]
     assert rules["None"] == rules["M2A-Motion"] == ["counted by rule-a: the sum under rule-a"]
     assert any("14.57 to 14.81 GMACs is +1.65 %" in remark for remark in shown.remarks)
+
+
+def test_every_truncated_difference_is_noted_and_no_other() -> None:
+    """By hand: printed, and the exact difference to the row None; +15 and +3 are rounded and truncated alike."""
+    truncated = {
+        ("I", "M2A-Motion", "top5"): "17.8",
+        ("I", "M2A", "top1"): "20.8",
+        ("I", "M2A", "top5"): "24.5",
+        ("II", "M2A-Motion", "top5"): "22.8",
+        ("II", "M2A", "top1"): "21.8",
+        ("II", "M2A", "top5"): "26.6",
+    }
+    for table in load_paper("m2a").tables:
+        for label in table.printed.labels:
+            for name in table.printed.row(label):
+                note = None if name.startswith("printed_") else truncation(table.printed, label, name)
+                exact = truncated.get((table.id, label, name))
+                assert (note is None) == (exact is None)
+                assert note is None or (f"+{exact}" in note and "cuts its differences off" in note)
 
 
 def test_bold_is_the_papers(results: Path) -> None:

@@ -10,7 +10,7 @@ import typer
 from vidrepro.cli import options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rich.console import Console
 
@@ -75,11 +75,8 @@ def ablate(
     selected = select_rows(setting.paper, table, rows, backbone)
     out.print(f"[bold]{setting.sentence}[/bold]")
     out.print(f"Preset '{setting.preset}'; seeds {seeds}; results in {results_folder}.")
-    for row in selected:
-        if not row.runnable:
-            out.print(f"[yellow]left out[/yellow] {row.id}: {row.not_built}")
     wanted_seeds = _seeds(seeds)
-    resolved = _resolve(setting, [row for row in selected if row.runnable])
+    resolved = _resolve(setting, selected)
     if dry_run:
         _print_plan(out, resolved, wanted_seeds, _prepared_fingerprint(setting), results_folder, json)
         return
@@ -96,7 +93,7 @@ def ablate(
         _prepare_embedded(out, setting, json=json)
         manifest = setting.load_manifest()
         _make_cache(out, manifest, cache)
-        planned = ablation.plan(resolved, wanted_seeds, manifest.fingerprint, results_folder)
+        planned = ablation.plan(resolved, wanted_seeds, _fingerprint_under(manifest), results_folder)
         for job in planned:
             job.arguments = _train_arguments(
                 job, setting, device=device, threads=threads, workers=workers, cache=cache, results=results_folder
@@ -105,17 +102,14 @@ def ablate(
         if done:
             out.print(f"{len(done)} of {len(planned)} runs are finished already and are not repeated.")
         _run(out, planned, results_folder, parallel, ablation.execute)
-    _print_tables(setting, [row.table for row in selected if row.runnable], results_folder, data_folder, json)
+    _print_tables(setting, [row.table for row in selected], results_folder, data_folder, json)
 
 
 def _resolve(setting: Setting, rows: Sequence[Row]) -> list[tuple[str, RunConfig]]:
     """Every row's config, checked before anything is prepared, written or trained."""
-    from vidrepro.errors import ConfigError
     from vidrepro.experiments.overrides import require_some_row_takes
     from vidrepro.models import check_config
 
-    if not rows:
-        raise ConfigError("none of the rows can be run", hint=f"vidrepro show {setting.paper.name} says why")
     require_some_row_takes(rows, setting.overrides)
     resolved = [(row.id, setting.resolve(row.id)) for row in rows]
     for _, config in resolved:
@@ -172,20 +166,25 @@ def _train_arguments(
     return [*arguments, "--data", str(setting.data), "--results", str(results)]
 
 
-def _prepared_fingerprint(setting: Setting) -> str | None:
+def _fingerprint_under(manifest: Manifest) -> Callable[[RunConfig], str]:
+    """The dataset's fingerprint as a run sees it: under the fold and the task of its config."""
+    return lambda config: manifest.selection_fingerprint(fold=config.data.fold, task=config.data.task)
+
+
+def _prepared_fingerprint(setting: Setting) -> Callable[[RunConfig], str] | None:
     from vidrepro.data.manifest import load_manifest
     from vidrepro.files import is_prepared
 
     if not is_prepared(setting.data, setting.dataset):
         return None
-    return load_manifest(setting.dataset, setting.data).fingerprint
+    return _fingerprint_under(load_manifest(setting.dataset, setting.data))
 
 
 def _print_plan(
     out: Console,
     resolved: list[tuple[str, Any]],
     seeds: list[int],
-    fingerprint: str | None,
+    fingerprint: Callable[[RunConfig], str] | None,
     results: Path,
     json: bool,
 ) -> None:
@@ -197,7 +196,7 @@ def _print_plan(
     cells = []
     for experiment, config in resolved:
         for seed in seeds:
-            name = run_id(config, fingerprint, seed) if fingerprint else None
+            name = run_id(config, fingerprint(config), seed) if fingerprint else None
             finished = name is not None and (runs_folder(results) / name / RUN_FILE).is_file()
             state = "finished" if finished else "to run" if name else f"{config.dataset} not prepared"
             cells.append(

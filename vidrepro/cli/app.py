@@ -8,8 +8,12 @@ import typer
 
 from vidrepro import __version__
 from vidrepro.cli.ablate import ablate
+from vidrepro.cli.compare import compare
+from vidrepro.cli.datasets import PrepareCommand
 from vidrepro.cli.doctor import doctor
 from vidrepro.cli.evaluate import evaluate
+from vidrepro.cli.explain import explain
+from vidrepro.cli.import_checkpoint import import_checkpoint
 from vidrepro.cli.measure import measure
 from vidrepro.cli.prepare import prepare
 from vidrepro.cli.runs import runs
@@ -26,8 +30,10 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-for command in (prepare, ablate, train, evaluate, measure, table, show, runs, doctor):
-    app.command()(command)
+app.command(cls=PrepareCommand)(prepare)
+for command in (ablate, train, evaluate, measure, table, compare, show, runs, doctor, import_checkpoint):
+    app.command(command.__name__.replace("_", "-"))(command)
+app.add_typer(explain)
 
 
 def _print_version(wanted: bool) -> None:

@@ -14,7 +14,9 @@ def evaluate(
     protocol: Annotated[
         str | None, typer.Option("--protocol", help="frames x crops x clips @ size (default: the run's own).")
     ] = None,
-    split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "val",
+    split: Annotated[
+        str | None, typer.Option("--split", help="train, val or test (default: val, or test where there is no val).")
+    ] = None,
     checkpoint: Annotated[str, typer.Option("--checkpoint", help="best or last.")] = "best",
     device: options.Device = "auto",
     workers: options.Workers = 0,
@@ -33,6 +35,7 @@ def evaluate(
     from vidrepro import files
     from vidrepro.cli.output import console, print_json
     from vidrepro.evaluation.rerun import evaluate_run
+    from vidrepro.evaluation.scores import incomplete_text
     from vidrepro.runs.folder import find_run
 
     folder = find_run(files.results_folder(results), run)
@@ -49,8 +52,11 @@ def evaluate(
         print_json(result)
         return
     pair = f", pair {result['pair']:.1f} %" if result["pair"] is not None else ""
+    which = f"{result['split']} clips" + (f" of {result['fold']}" if result["fold"] else "")
     console().print(
         f"{result['run']} ({result['checkpoint']}): top-1 {result['top1']:.1f} %, top-5 {result['top5']:.1f} %, "
-        f"mean-class {result['mean_class']:.1f} %{pair} on {result['clips']} {split} clips, {result['bad']} bad ones "
+        f"mean-class {result['mean_class']:.1f} %{pair} on {result['clips']} {which}, {result['bad']} bad ones "
         f"excluded ({result['protocol']})\nscores: {result['scores']}"
     )
+    if lacking := incomplete_text(result["completeness"]):
+        console().print(lacking, markup=False)

@@ -11,9 +11,6 @@ import typer
 from vidrepro.cli import options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
-
     from vidrepro.data.manifest import Manifest
 
 INTERRUPTED = 130
@@ -25,13 +22,36 @@ def prepare(
         str, typer.Argument(help="A dataset's name; or [bold]list[/bold]; or [bold]verify[/bold] and a name.")
     ],
     name: Annotated[str | None, typer.Argument(help="After verify: the prepared dataset.")] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option("--preset", help="Version of the synthetic dataset: tiny, small or full \\[default: tiny]."),
-    ] = None,
     root: Annotated[
         Path | None,
         typer.Option("--root", help="Where your download lies; for synthetic: where its clips shall go instead."),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="The official fold to use, e.g. split2 \\[default: the first].")
+    ] = None,
+    label_order: Annotated[
+        str | None, typer.Option("--label-order", help="Another order of the classes \\[default: the papers' code's].")
+    ] = None,
+    allow_missing: Annotated[
+        float,
+        typer.Option("--allow-missing", metavar="FRACTION", help="Accept this share of missing and bad clips; 1: any."),
+    ] = 0.0,
+    reencode: Annotated[
+        int | None,
+        typer.Option("--reencode", metavar="SHORT_SIDE", help="Make smaller H.264 copies; worth it for 720p sources."),
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option("--frames", metavar="SHORT_SIDE", help="Make copies as JPEG pictures instead.")
+    ] = None,
+    quality: Annotated[
+        int | None, typer.Option("--quality", help="Of copies: crf \\[default: 18], or JPEG quality \\[default: 95].")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only estimate time and disk from a few clips; write nothing.")
+    ] = False,
+    preset: Annotated[
+        str | None,
+        typer.Option("--preset", help="Version of the synthetic dataset: tiny, small or full \\[default: tiny]."),
     ] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Other clips of the same kind (synthetic) \\[default: 0].")
@@ -48,15 +68,18 @@ def prepare(
 ) -> None:
     """Prepare a dataset, check a prepared one again, or list what can be prepared.
 
-    An interrupted preparation is continued by the same command; a finished one is left as it is.
+    An interrupted preparation is continued by the same command; a finished one is left as it is. Nothing is written
+    below --root. [bold]vidrepro prepare NAME --help[/bold] tells where a dataset comes from.
 
     Examples:
 
       vidrepro prepare synthetic
 
-      vidrepro prepare synthetic --preset small --workers 4
+      vidrepro prepare ssv2 --root /downloads/ssv2 --workers 8
 
-      vidrepro prepare verify synthetic
+      vidrepro prepare egtea --root /downloads/egtea --split split2 --reencode 256
+
+      vidrepro prepare verify ssv2
 
       vidrepro prepare list
     """
@@ -71,41 +94,48 @@ def prepare(
             )
         _verify(name, data, json=json)
     else:
-        prepare_dataset(dataset, preset, root, seed, workers, force, data, json=json)
+        asked = {
+            "root": root,
+            "split": split,
+            "label_order": label_order,
+            "allow_missing": allow_missing,
+            "reencode": reencode,
+            "frames": frames,
+            "quality": quality,
+            "preset": preset,
+            "seed": seed,
+            "workers": workers,
+            "force": force,
+        }
+        (_estimate if dry_run else prepare_dataset)(dataset, data=data, json=json, **asked)
 
 
-def prepare_dataset(
-    dataset: str,
-    preset: str | None = None,
-    root: Path | None = None,
-    seed: int | None = None,
-    workers: int | None = None,
-    force: bool = False,
-    data: Path | None = None,
-    *,
-    json: bool = False,
-) -> None:
-    """What ``vidrepro prepare DATASET`` does; also the start of an ablation that finds the embedded dataset missing."""
+def prepare_dataset(dataset: str, *, data: Path | None = None, json: bool = False, **asked: Any) -> None:
+    """What ``vidrepro prepare DATASET`` does; also the start of an ablation that finds the embedded dataset missing.
+
+    Args:
+        dataset: its name.
+        data: folder of prepared datasets.
+        json: print JSON alone.
+        asked: further attributes of `vidrepro.data.sources.Options`.
+    """
     from vidrepro import files
     from vidrepro.cli.output import console, print_json
-    from vidrepro.data.sources import Options, find_source
-    from vidrepro.data.sources.synthetic import PreparationInterrupted
+    from vidrepro.cli.progress import progress_bars
+    from vidrepro.data.sources import Options, PreparationInterrupted, find_source
 
     source = find_source(dataset)
     out = console(for_json=json)
     try:
-        with _progress(f"preparing {dataset}") as progress:
+        with progress_bars() as bar:
             manifest = source.prepare(
                 Options(
                     data_folder=files.data_folder(data),
                     dataset=dataset,
-                    root=root,
-                    preset=preset,
-                    seed=seed,
-                    workers=workers,
-                    force=force,
-                    progress=progress,
-                    say=lambda sentence: out.print(sentence, markup=False),
+                    progress=bar(f"preparing {dataset}", "clips"),
+                    unpack_progress=bar("unpacking", "bytes"),
+                    say=lambda sentence: out.print(sentence, markup=False, soft_wrap=True),
+                    **asked,
                 )
             )
     except PreparationInterrupted as interruption:
@@ -126,6 +156,25 @@ def prepare_dataset(
     out.print(f"fingerprint {manifest.fingerprint}", markup=False)
 
 
+def _estimate(dataset: str, *, data: Path | None = None, json: bool = False, **asked: Any) -> None:
+    from dataclasses import asdict
+
+    from vidrepro import files
+    from vidrepro.cli.datasets import print_estimate
+    from vidrepro.cli.output import console, print_json
+    from vidrepro.data.sources import OFFICIAL, Options, find_source
+    from vidrepro.errors import ConfigError
+
+    source = find_source(dataset)
+    if dataset not in OFFICIAL:
+        raise ConfigError(f"--dry-run has no meaning for '{dataset}'", allowed=OFFICIAL)
+    found = source.estimate(Options(files.data_folder(data), dataset, **asked))  # type: ignore[attr-defined]
+    if json:
+        print_json({"name": dataset, **asdict(found)})
+    else:
+        print_estimate(console(), dataset, found)
+
+
 def _bad_text(bad: int) -> str:
     return f" (and {bad} bad)" if bad else ""
 
@@ -141,40 +190,34 @@ def _summary(manifest: Manifest) -> dict[str, Any]:
         "classes": manifest.classes,
         "counts": manifest.counts(),
         "order_blind_ceiling": manifest.info["order_blind_ceiling"],
+        "completeness": manifest.info.get("completeness"),
     }
 
 
 def _list(*, json: bool) -> None:
     from dataclasses import asdict
 
-    from rich.table import Table
-
+    from vidrepro.cli.datasets import print_list
     from vidrepro.cli.output import console, print_json
-    from vidrepro.data.sources import NOT_YET, describe_all
+    from vidrepro.data.sources import describe_all
 
     descriptions = describe_all()
     if json:
-        print_json({"can be prepared": [asdict(entry) for entry in descriptions], "not yet": list(NOT_YET)})
-        return
-    table = Table(box=None, pad_edge=False)
-    for column in ("dataset", "content", "comes from"):
-        table.add_column(column)
-    for entry in descriptions:
-        table.add_row(entry.name, entry.content, entry.origin)
-    out = console()
-    out.print(table)
-    out.print(f"\nnot supported by this version yet: {', '.join(NOT_YET)}")
+        print_json({"can be prepared": [asdict(entry) for entry in descriptions]})
+    else:
+        print_list(console(), descriptions)
 
 
 def _verify(name: str, data: Path | None, *, json: bool) -> None:
     from vidrepro import files
     from vidrepro.cli.output import console, print_json
+    from vidrepro.cli.progress import progress_bars
     from vidrepro.data.manifest import check_files, load_manifest
-    from vidrepro.data.sources import SOURCES
+    from vidrepro.data.sources import SOURCES, prepare_command
 
     manifest = load_manifest(name, files.data_folder(data))
-    with _progress(f"checking {name}") as progress:
-        problems = check_files(manifest, quick=False, progress=progress)
+    with progress_bars() as bar:
+        problems = check_files(manifest, quick=False, progress=bar(f"checking {name}", "clips"))
     if json:
         found = [{"id": one.clip, "path": str(one.path), "line": one.line, "problem": one.problem} for one in problems]
         print_json({"name": name, "fingerprint": manifest.fingerprint, "clips": len(manifest.table), "problems": found})
@@ -187,24 +230,7 @@ def _verify(name: str, data: Path | None, *, json: bool) -> None:
         verdict = f"{len(problems)} with a problem" if problems else "all as recorded"
         out.print(f"{name}: {len(manifest.table)} clips, {verdict} (fingerprint {manifest.fingerprint})", markup=False)
         if problems:
-            again = f"vidrepro prepare {name}" if name in SOURCES else "put back the files that were there"
+            again = prepare_command(name) if name in SOURCES else "put back the files that were there"
             out.print(f"next: {again}", markup=False)
     if problems:
         raise typer.Exit(1)
-
-
-def _progress(label: str) -> AbstractContextManager[Callable[[int, int], None]]:
-    """A bar on stderr that appears with the first report; gives the function to report with."""
-    from contextlib import contextmanager
-
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    @contextmanager
-    def bar() -> Iterator[Callable[[int, int], None]]:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True)) as display:
-            task = display.add_task(label, total=None, visible=False)
-            yield lambda done, total: display.update(task, completed=done, total=total, visible=True)
-
-    return bar()

@@ -23,6 +23,18 @@ def show(
     sheet: Annotated[
         Path | None, typer.Option("--sheet", help="Prepared dataset: also draw a clip of each class into this picture.")
     ] = None,
+    figures: Annotated[
+        bool, typer.Option("--figures", help="Prepared dataset: draw example clips, classes and clip lengths (PNG).")
+    ] = False,
+    figures_out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of --figures (default: <results>/figures/<dataset>).")
+    ] = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option("--classes", help="Of --figures: clips of these; numbers 0,5, a name or part of it, or figure3."),
+    ] = None,
+    clips: Annotated[int, typer.Option("--clips", min=1, help="Of --figures: clips of each class.")] = 1,
+    split: Annotated[str, typer.Option("--split", help="Of --figures: where the clips are taken from.")] = "val",
     dataset: options.Dataset = "auto",
     preset: options.Preset = None,
     backbone: options.Backbone = None,
@@ -42,6 +54,8 @@ def show(
       vidrepro show m2a/table1/m2a --preset paper
 
       vidrepro show synthetic --sheet synthetic.png
+
+      vidrepro show ssv1 --figures --classes figure3 --clips 2
     """
     from vidrepro import files
     from vidrepro.cli.output import console, print_json
@@ -53,6 +67,11 @@ def show(
         raise typer.BadParameter(f"--differences is about a paper ({', '.join(paper_names())}), not about '{target}'")
     if sheet is not None and kind != "dataset":
         raise typer.BadParameter(f"--sheet is about a prepared dataset, not about '{target}'")
+    figures = figures or figures_out is not None
+    if figures and kind != "dataset":
+        raise typer.BadParameter(f"--figures is about a prepared dataset, not about '{target}'")
+    if (classes or clips > 1 or split != "val") and not figures:
+        raise typer.BadParameter("--classes, --clips and --split would have no effect without --figures")
     asked = {"--dataset": dataset != "auto", "--preset": preset, "--backbone": backbone, "--set": overrides}
     if kind != "row":
         _refuse_settings(asked, f"'{target}' is a {kind}; only a row (m2a/table1/m2a) is resolved under settings")
@@ -65,19 +84,21 @@ def show(
         printer = _print_differences if differences else _print_paper
     elif kind == "row":
         row = find_row(target)
-        if not row.runnable:
-            _refuse_settings(asked, f"'{target}' cannot be run: {row.not_built}")
         content = _row(row, dataset, preset, backbone, overrides, files.data_folder(data))
     elif kind == "dataset":
+        from vidrepro.cli.show_dataset import describe_with_examples, write_figures
         from vidrepro.data.manifest import load_manifest
-        from vidrepro.report.describe import describe_dataset
 
         manifest = load_manifest(target, files.data_folder(data))
-        content = describe_dataset(manifest)
+        content = describe_with_examples(manifest)
         if sheet is not None:
             from vidrepro.data.contact_sheet import write_contact_sheet
 
             write_contact_sheet(manifest, sheet)
+        if figures:
+            folder = figures_out or files.results_folder(results) / "figures" / manifest.name
+            written = write_figures(manifest, folder, split=split, classes=classes, clips=clips)
+            content["figures"] = [str(path) for path in written]
     else:
         content = _run_record(target, files.results_folder(results))
     if json:
@@ -124,7 +145,7 @@ def _row(
         row.paper, dataset=dataset, preset=preset, backbone=backbone, overrides=overrides, data=data
     )
     require_some_row_takes([row], setting.overrides)
-    return describe_row(row, setting.resolve(row.id) if row.runnable else None) | {
+    return describe_row(row, setting.resolve(row.id)) | {
         "preset": setting.preset,
         "dataset": setting.dataset,
         "sentence": setting.sentence,
@@ -155,15 +176,12 @@ def _print_paper(out: Console, content: dict[str, Any]) -> None:
     for table in content["tables"]:
         named = f"Table {table['table']} (section {table['section']}): {table['caption']}"
         out.print(f"\n[bold]{escape(named)}[/bold]")
-        if table["backbone"] is None:
-            out.print(f"  {escape(table['state'])}", style="yellow")
-            continue
         shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for head in ("  experiment", "printed as", "top-1", "backbone", "mechanism", "state"):
+        for head in ("  experiment", "printed as", "top-1", "backbone", "mechanism"):
             shown.add_column(head, style="", header_style="dim")
         for row in table["rows"]:
             cells = (row["label"], str(row["printed"].get("top1", "")), table["backbone"], network_text(row["model"]))
-            shown.add_row(f"  {row['experiment']}", *cells, row["state"])
+            shown.add_row(f"  {row['experiment']}", *cells)
         out.print(shown)
         for doubt in table["doubts"]:
             out.print(f"  doubt: {escape(doubt['text'])}", style="dim")
@@ -217,12 +235,12 @@ def _print_row(out: Console, content: dict[str, Any]) -> None:
     printed = ", ".join(f"{name} {value}" for name, value in content["printed"].items() if value is not None)
     out.print(f"[bold]{content['experiment']}[/bold]: Table {content['table']}, {escape(content['label'])}")
     out.print(f"printed: {printed}")
-    if content["config"] is None:
-        out.print(escape(content["state"]), style="yellow")
-        return
     out.print(escape(content["sentence"]))
     out.print(f"Preset '{content['preset']}', config {content['config_fingerprint']}:")
     _print_pairs(out, flat_settings(content["config"]))
+
+
+_SHOWN_APART = ("classes", "reversal_pairs", "counts", "figures")
 
 
 def _print_dataset(out: Console, content: dict[str, Any]) -> None:
@@ -230,19 +248,23 @@ def _print_dataset(out: Console, content: dict[str, Any]) -> None:
 
     classes = content["classes"]
     pairs = content["reversal_pairs"]
-    facts = {key: value for key, value in content.items() if key not in ("classes", "reversal_pairs", "counts")}
+    facts = {key: value for key, value in content.items() if key not in _SHOWN_APART}
     for split, count in content["counts"].items():
         facts[split] = f"{count['ok']:,} clips" + (f", {count['bad']:,} bad" if count["bad"] else "")
     _print_pairs(out, facts)
     reversed_to = {first: second for pair in pairs for first, second in (pair, reversed(pair))}
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for head in ("  label", "class", *content["counts"], *(["reversed it is"] if pairs else [])):
+    for head in ("  label", "class", *content["counts"], *(["reversed it is"] if pairs else []), "a clip"):
         shown.add_column(head, header_style="dim")
     for entry in classes:
         counts = [str(entry[split]) for split in content["counts"]]
         other = [str(reversed_to.get(entry["label"], "-"))] if pairs else []
-        shown.add_row(f"  {entry['label']}", entry["name"], *counts, *other)
+        shown.add_row(f"  {entry['label']}", entry["name"], *counts, *other, entry["example"] or "-")
     out.print(shown)
+    for path in content.get("figures", []):
+        out.print(f"written: {path}")
+    if "figures" not in content:
+        out.print(f"\nPictures of it: vidrepro show {content['dataset']} --figures", style="dim")
 
 
 def _print_run(out: Console, content: dict[str, Any]) -> None:

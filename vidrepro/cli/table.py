@@ -13,14 +13,12 @@ from vidrepro.cli import options
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from vidrepro.report.grid import TableReport
+    from vidrepro.report.grid import Grid, TableReport
 
 
 def table(
     paper: Annotated[str, typer.Option("--paper", help="A paper, e.g. m2a.")],
-    which: Annotated[
-        str | None, typer.Option("--table", help="I, 2, … or several, as I,V; by default all that can be run.")
-    ] = None,
+    which: Annotated[str | None, typer.Option("--table", help="I, 2, … or several, as I,V (default: all).")] = None,
     formats: Annotated[str, typer.Option("--format", help="Files to write: md, csv, tex.")] = "md,csv,tex",
     dataset: Annotated[str | None, typer.Option("--dataset", help="Print only what was measured on this.")] = None,
     preset: Annotated[str | None, typer.Option("--preset", help="Print only what was measured with this.")] = None,
@@ -74,7 +72,7 @@ def write_tables(
 
     Args:
         paper: its name.
-        tables: those wanted; None for every table with a row that can be run.
+        tables: those wanted; None for all.
         formats: files to write, as a comma list.
         dataset, preset: print only what was measured so; the files hold everything.
         figure: whether to draw as well.
@@ -86,19 +84,20 @@ def write_tables(
     from vidrepro.cost.papers import measure_paper
     from vidrepro.experiments import load_paper, load_preset
     from vidrepro.report.runs import load_runs
+    from vidrepro.report.verdicts import with_tables_compared
     from vidrepro.report.write import check_formats, report_tables, write_report
 
     source = load_paper(paper)
     wanted = check_formats(formats)
     if preset is not None:
         load_preset(preset)
-    chosen = [t for t in source.tables if t.not_built is None]
+    chosen = list(source.tables)
     if tables is not None:
         chosen = list({t.id: t for t in map(source.table, tables)}.values())
     collection = load_runs(results)
     out = console(for_json=json)
     costs: dict[str, Any] = {}
-    for entry in chosen:
+    for entry in with_tables_compared(source, chosen):
         records = measure_paper(
             source,
             entry.id,
@@ -118,9 +117,6 @@ def write_tables(
         return
     for report, whole, paths in zip(shown, reports, written, strict=True):
         _print(out, report, paths, in_full=report.measured or tables is not None, partly=report.grids != whole.grids)
-    left_out = [t for t in source.tables if t not in chosen and t.not_built is not None]
-    if left_out and tables is None:
-        out.print(f"Cannot be run yet: {'; '.join(f'Table {t.id} ({t.not_built})' for t in left_out)}.")
 
 
 def _draw(report: TableReport, paper: Any, results: Path, out: Console) -> list[Path]:
@@ -152,7 +148,14 @@ def _as_json(report: TableReport, paths: Sequence[str]) -> dict[str, Any]:
         "title": report.title,
         "rows": list(report.records),
         "facts": [fact for grid in report.grids for fact in grid.facts],
+        "verdicts": [_verdicts(grid) for grid in report.verdicts],
         "notes": list(report.notes),
         "remarks": [*report.remarks, *report.leftovers],
         "files": list(paths),
     }
+
+
+def _verdicts(grid: Grid) -> dict[str, Any]:
+    heads = ("sentence", "printed", "measured", "verdict")
+    rows = [dict(zip(heads, (cell.text for cell in row), strict=True)) for row in grid.rows]
+    return {"title": grid.title, "sentences": rows, "facts": list(grid.facts)}

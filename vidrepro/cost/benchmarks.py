@@ -111,7 +111,7 @@ def measure_loader(options: Options) -> list[Record]:
         tasks = loaders.loader_tasks(manifest, config)
         rates = in_turns(tasks, options.rounds)
         what = {"dataset": manifest.name, "protocol": str(config.protocol), "unit": "clips/s per core"}
-        return [{**record, **what, **_machine("cpu", 1)} for record in summary(rates, "vidrepro")]
+        return [{**record, **what, **machine("cpu", 1)} for record in summary(rates, "vidrepro")]
 
 
 def measure_throughput(options: Options) -> list[Record]:
@@ -138,7 +138,7 @@ def measure_startup(options: Options) -> list[Record]:
 
     rates = in_turns({name: start(arguments) for name, arguments in commands.items()}, options.rounds)
     return [
-        {**record, "seconds": 1 / record["per_second"], "unit": "starts/s", **_machine("cpu", None)}
+        {**record, "seconds": 1 / record["per_second"], "unit": "starts/s", **machine("cpu", None)}
         for record in summary(rates, "python -c pass")
     ]
 
@@ -154,7 +154,7 @@ def _throughput_of_preset(preset: str, options: Options) -> list[Record]:
     if device.type == "cpu":
         keep_freed_memory()  # as training does
     dataset = EMBEDDED_DATASET if load_preset(preset).for_datasets else paper.dataset
-    rows = [row for row in select_rows(paper) if row.runnable]
+    rows = select_rows(paper)
     configs = [resolve_row(row, dataset=dataset, preset=preset, backbone=options.backbone) for row in rows]
     names = {_network_name(config): config for config in configs}
     batch = options.batch or _affordable_batch(configs[0], device)
@@ -163,7 +163,7 @@ def _throughput_of_preset(preset: str, options: Options) -> list[Record]:
     rates = in_turns(tasks, options.rounds)
     data = configs[0].data
     what = {"preset": preset, "batch": batch, "frames": data.frames, "size": data.train_size, "unit": "clips/s"}
-    return [{**record, **what, **_machine(str(device), threads)} for record in summary(rates, next(iter(tasks)))]
+    return [{**record, **what, **machine(str(device), threads)} for record in summary(rates, next(iter(tasks)))]
 
 
 def _training_step(config: RunConfig, classes: int, batch: int, device: torch.device) -> Task:
@@ -209,7 +209,8 @@ def _affordable_batch(config: RunConfig, device: torch.device) -> int:
     return max(1, min(config.train.batch_size, PIXELS_PER_STEP // pixels))
 
 
-def _machine(device: str, threads: int | None) -> Record:
+def machine(device: str, threads: int | None) -> Record:
+    """Where a figure was measured, for its record."""
     import os
     import platform
     from importlib.metadata import version

@@ -68,9 +68,6 @@ def measure_paper(
     for row in rows:
         record = _facts(source, row)
         records.append(record)
-        if row.not_built is not None:
-            record["not_measured"] = row.not_built
-            continue
         network = resolve(row.layers, applicable_overrides(row, overrides)).model
         record |= {key: getattr(network, key) for key in ("backbone", "mechanism", "temporal_shift", "variant")}
         key = network_key(network, source.cost_input)
@@ -163,7 +160,7 @@ def _check_overrides(overrides: Sequence[str], rows: Sequence[Row]) -> None:
             given=", ".join(others),
             allowed="model.KEY=VALUE, e.g. model.variant=paper",
         )
-    require_some_row_takes([row for row in rows if row.runnable], overrides)
+    require_some_row_takes(rows, overrides)
 
 
 def _facts(paper: Paper, row: Row) -> Record:

@@ -54,7 +54,8 @@ RULES: dict[str, PrintedRule] = {
         PrintedRule(
             "ptflops-0.6+bmm+sigmoid",
             {**_PTFLOPS, "matmul_macs": 1, "sigmoid_elements": 1},
-            "ptflops-0.6 and the MACs of matrix products and 1 per sigmoid output",
+            "ptflops-0.6 and the MACs of matrix products and 1 per sigmoid output; full M2A alone is printed so, and "
+            "why only it is not known",
         ),
     )
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidrepro.data.pictures import sequence_file
-from vidrepro.data.sources import SOURCES
+from vidrepro.data.sources import SOURCES, prepare_command
 from vidrepro.data.table import Clip, iterate_clips
 from vidrepro.errors import ManifestError
 from vidrepro.files import file_digest
@@ -85,7 +85,7 @@ def require_files(manifest: Manifest, *, splits: Iterable[str] | None = None) ->
         f"clip '{first.clip}' of dataset '{manifest.name}': {first.problem}{more}",
         given=first.path,
         allowed="the file that was there when the dataset was prepared",
-        hint="put it back" + (f", or run: vidrepro prepare {manifest.name}" if manifest.name in SOURCES else ""),
+        hint="put it back" + (f", or run: {prepare_command(manifest.name)}" if manifest.name in SOURCES else ""),
         where=(manifest.path, first.line),
     )
 

@@ -1,56 +1,112 @@
-"""A picture of a prepared dataset: a clip or more of each class, frames from left to right, the class beside them."""
+"""A picture of a prepared dataset: clips of each class, frames from left to right, the class beside them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image, ImageDraw
 
 from vidrepro.data.frames import read_clip
 from vidrepro.data.manifest import Manifest
 from vidrepro.data.sampling import tsm_test
-from vidrepro.errors import ConfigError, DataError
+from vidrepro.errors import ConfigError, DataError, unknown_name
 from vidrepro.files import atomic_path
 
 FORMATS = (".png", ".jpg", ".jpeg", ".webp")
 TEXT_WIDTH = 300  # pixels; the longest labels are wrapped
 MARGIN = 4
+STRIPS_IN_COLUMN = 60  # more clips go into further columns, so that a sheet of 174 classes can be looked at
 
 
 def write_contact_sheet(
-    manifest: Manifest, path: Path, *, split: str = "val", frames: int = 8, height: int = 64
-) -> None:
-    """Draw the first usable clip of each class.
+    manifest: Manifest,
+    path: Path,
+    *,
+    split: str = "val",
+    frames: int = 8,
+    height: int = 64,
+    classes: Sequence[int] | None = None,
+    clips_per_class: int = 1,
+) -> list[str]:
+    """Draw the first usable clips of each class.
 
     Args:
-        manifest: the prepared dataset.
+        manifest: the prepared dataset, of videos or image sequences.
         path: the picture to write; its ending chooses the format.
         split: where the clips are taken from.
         frames: evenly spaced frames of a clip.
-        height: of a frame in the picture, pixels.
+        height: of a frame in the picture, pixels; the width follows from each clip.
+        classes: labels, in the order they are drawn; None for all, by label. One without clips is left out.
+        clips_per_class: clips of each, as far as there are as many.
+
+    Returns:
+        The ids of the clips, in the order they are drawn.
 
     Raises:
-        ConfigError: for an ending that is no picture's.
-        DataError: if the split is empty, or a clip does not decode.
+        ConfigError: for an ending that is no picture's, or less than one clip.
+        DataError: if no such clip is there, or one does not decode.
     """
     if path.suffix.lower() not in FORMATS:
         raise ConfigError("a picture's format is chosen by its ending", given=path, allowed=FORMATS)
-    rows = manifest.clips(split).drop_duplicates("label").sort_values("label")
+    if clips_per_class < 1:
+        raise ConfigError("the number of clips of each class must be positive", given=clips_per_class)
+    rows = example_clips(manifest, split, classes, clips_per_class)
     if rows.empty:
-        raise DataError(f"dataset '{manifest.name}' has no usable clip in split '{split}'", where=manifest.path)
+        of = "" if classes is None else " of these classes"
+        raise DataError(f"dataset '{manifest.name}' has no usable clip{of} in split '{split}'", where=manifest.path)
     clips = [manifest.clip(clip_id) for clip_id in rows["id"]]
     strips = [_strip(read_clip(manifest, clip, tsm_test(clip.frames, frames)), height) for clip in clips]
-    width = max(strip.width for strip in strips)
-    sheet = Image.new("RGB", (TEXT_WIDTH + width, len(strips) * (height + MARGIN) - MARGIN), "white")
+    columns = -(-len(strips) // STRIPS_IN_COLUMN)
+    in_column = -(-len(strips) // columns)
+    column_width = TEXT_WIDTH + max(strip.width for strip in strips)
+    size = (columns * (column_width + MARGIN) - MARGIN, in_column * (height + MARGIN) - MARGIN)
+    sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
+    named: set[int] = set()
     for number, (strip, label) in enumerate(zip(strips, rows["label"], strict=True)):
-        top = number * (height + MARGIN)
-        sheet.paste(strip, (TEXT_WIDTH, top))
-        text = _wrapped(draw, manifest.classes[label])
-        draw.multiline_text((TEXT_WIDTH - 2 * MARGIN, top + height // 2), text, "black", anchor="rm", align="right")
+        left, top = number // in_column * (column_width + MARGIN), number % in_column * (height + MARGIN)
+        sheet.paste(strip, (left + TEXT_WIDTH, top))
+        if label not in named or top == 0:  # once for the clips of a class
+            text = _wrapped(draw, manifest.classes[label])
+            place = (left + TEXT_WIDTH - 2 * MARGIN, top + height // 2)
+            draw.multiline_text(place, text, "black", anchor="rm", align="right")
+        named.add(label)
     with atomic_path(path) as temporary:
         sheet.save(temporary)
+    return rows["id"].tolist()
+
+
+def example_clips(
+    manifest: Manifest, split: str, classes: Sequence[int] | None = None, clips_per_class: int = 1
+) -> pd.DataFrame:
+    """The first usable clips of each class, class by class; see `write_contact_sheet`."""
+    rows = manifest.clips(split)
+    order = sorted(rows["label"].unique()) if classes is None else list(dict.fromkeys(classes))
+    rows = rows[rows["label"].isin(order)].groupby("label").head(clips_per_class)
+    return rows.sort_values("label", key=lambda labels: labels.map(order.index), kind="stable")
+
+
+def find_classes(manifest: Manifest, wanted: Sequence[str]) -> list[int]:
+    """Labels of classes given by number, name, or a part of the name; a part may mean several classes.
+
+    Raises:
+        UnknownNameError: for one that nothing matches, with the closest names.
+    """
+    names = [name.casefold() for name in manifest.classes]
+    found: list[int] = []
+    for text in wanted:
+        folded = text.strip().casefold()
+        exact = [label for label, name in enumerate(names) if name == folded]
+        if not exact and folded.isdecimal() and int(folded) < len(names):
+            exact = [int(folded)]
+        matches = exact or [label for label, name in enumerate(names) if folded and folded in name]
+        if not matches:
+            raise unknown_name(f"class of {manifest.name}", text, manifest.classes)
+        found += matches
+    return list(dict.fromkeys(found))
 
 
 def _strip(frames: np.ndarray, height: int) -> Image.Image:

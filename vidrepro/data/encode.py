@@ -1,4 +1,7 @@
-"""Writing clips: H.264 in MP4, made so that a frame's quality says nothing about its place in time.
+"""Writing clips: H.264 in MP4.
+
+`write_video` makes clips of ours, so that a frame's quality says nothing about its place in time; `write_frames` makes
+small copies of other people's, with a key frame every few frames and no B-frames, so that any frame is near.
 
 With every frame a key frame there are no better and worse frames between key frames. x264's constant rate factor
 still gives the first frame its own quality, and each later one a quality that hangs on the frames before it, which a
@@ -8,8 +11,10 @@ that away too, so that the reversed clip decodes to exactly the reversed frames.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -22,6 +27,8 @@ from vidrepro.files import atomic_path
 
 # Rate control that looks at no other frame; no B-frames and no key frames but the asked ones.
 _X264_PARAMETERS = "qcomp=1:mbtree=0:scenecut=0:bframes=0:rc-lookahead=0:sync-lookahead=0:threads=1"
+# Of copies: x264's own rate control, but exact distances between key frames, and the same bytes on every machine.
+_X264_COPY_PARAMETERS = "scenecut=0:open-gop=0:bframes=0:sync-lookahead=0:threads=1"
 
 
 def write_video(
@@ -51,17 +58,11 @@ def write_video(
     """
     path = Path(path)
     _check_arguments(path, frames, fps, crf, key_frame_every)
-    options = {
-        "preset": preset,
-        "crf": f"{crf:g}",
-        "g": str(key_frame_every),
-        "keyint_min": str(key_frame_every),
-        "forced-idr": "1",
-        "x264-params": _X264_PARAMETERS,
-    }
+    options = _options(preset, crf, key_frame_every, _X264_PARAMETERS)
+    size = (frames.shape[2], frames.shape[1])
     with atomic_path(path) as temporary:
         try:
-            _encode(temporary, frames, Fraction(fps).limit_denominator(1001), codec, options)
+            _encode(str(temporary), _as_frames(frames), size, fps, codec, options)
         except OSError:
             raise  # a full or read-only disk: atomic_path tells it
         except (av.error.FFmpegError, ValueError) as error:
@@ -74,19 +75,83 @@ def write_video(
             ) from error
 
 
-def _encode(path: Path, frames: NDArray[np.uint8], fps: Fraction, codec: str, options: dict[str, str]) -> None:
+def write_frames(
+    target: Path | BinaryIO,
+    frames: Iterable[VideoFrame],
+    size: tuple[int, int],
+    fps: float,
+    *,
+    crf: float,
+    key_frame_every: int,
+    preset: str = "veryfast",
+) -> int:
+    """Encode frames as they come, one in memory at a time, each lasting as long as the others.
+
+    Args:
+        target: the file to write, or an open one; what is there after an error is no video.
+        frames: of any pixel format, all of the width and height `size`, both even.
+        size: width, height.
+        fps: frames a second.
+        crf, key_frame_every, preset: as for `write_video`; there are no B-frames.
+
+    Returns:
+        How many frames there were.
+
+    Raises:
+        DataError: if they cannot be encoded.
+        OSError: if the file cannot be written; what the frames raise.
+    """
+    options = _options(preset, crf, key_frame_every, _X264_COPY_PARAMETERS)
+    try:
+        return _encode(str(target) if isinstance(target, Path) else target, frames, size, fps, "libx264", options)
+    except OSError:
+        raise
+    except (av.error.FFmpegError, ValueError) as error:
+        raise DataError(f"cannot encode it with libx264: {error}", given=f"{size[0]}x{size[1]}, {fps:g} fps") from error
+
+
+def _options(preset: str, crf: float, key_frame_every: int, parameters: str) -> dict[str, str]:
+    return {
+        "preset": preset,
+        "crf": f"{crf:g}",
+        "g": str(key_frame_every),
+        "keyint_min": str(key_frame_every),
+        "forced-idr": "1",
+        "x264-params": parameters,
+    }
+
+
+def _as_frames(frames: NDArray[np.uint8]) -> Iterator[VideoFrame]:
+    for image in frames:
+        yield VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+
+
+def _encode(
+    target: str | BinaryIO,
+    frames: Iterable[VideoFrame],
+    size: tuple[int, int],
+    fps: float | Fraction,
+    codec: str,
+    options: dict[str, str],
+) -> int:
+    rate = Fraction(fps).limit_denominator(1001)
+    count = 0
     # bitexact keeps FFmpeg's version out of the file
-    with av.open(str(path), "w", format="mp4", container_options={"fflags": "+bitexact"}) as container:
-        stream = container.add_stream(codec, rate=fps, options=options)
+    with av.open(target, "w", format="mp4", container_options={"fflags": "+bitexact"}) as container:
+        stream = container.add_stream(codec, rate=rate, options=options)
         if not isinstance(stream, VideoStream):
             raise ValueError(f"{codec} is no video encoder")
-        stream.height, stream.width = frames.shape[1:3]
+        stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1
-        for image in frames:
-            frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        for frame in frames:
+            if not count:  # or a reader would take another meaning of the same numbers for granted
+                stream.codec_context.colorspace = frame.colorspace
+            frame.pts, frame.time_base = count, 1 / rate
             container.mux(stream.encode(frame))
+            count += 1
         container.mux(stream.encode(None))
+    return count
 
 
 def _check_arguments(path: Path, frames: NDArray[np.uint8], fps: float | Fraction, crf: float, every: int) -> None:

@@ -4,11 +4,15 @@ Frames are named by their position in display order, 0-based; a container's head
 Each call opens the file, decodes with one thread up to the last wanted frame, converts the wanted frames only, and
 closes the file: decoder threads hang in forked workers (PyAV #1962), and open containers are what grows over
 thousands of clips.
+
+A file that does not decode is tried once more with a second decoder setting before it is refused: another decoder of
+its codec where FFmpeg has one, the index rebuilt, complaints that cost no frame ignored. It counts only if every frame
+that the container promises comes out undamaged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +22,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
@@ -30,7 +35,12 @@ from vidrepro.data.positions import distinct_positions
 from vidrepro.errors import DecodeError
 
 __all__ = [
+    "MAX_FRAMES",
+    "MAX_PIXELS",
+    "SETTINGS",
     "VideoInfo",
+    "decoded_video",
+    "inspect_video",
     "probe_video",
     "read_clip",
     "read_sequence",
@@ -41,7 +51,16 @@ __all__ = [
 
 Frames = NDArray[np.uint8]
 
+# What a clip may hold at most. Far beyond any dataset of actions: a file that says more is damaged, or made to harm.
+MAX_PIXELS = 2**25  # of a frame, 8192x4096
+MAX_FRAMES = 1_000_000
+
+SETTINGS = ("first", "second")
+
 _OPEN_OPTIONS = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
+_SECOND_OPEN_OPTIONS = _OPEN_OPTIONS | {"fflags": "+genpts+ignidx", "err_detect": "ignore_err"}
+# Codec -> another decoder of it, which FFmpeg wraps.
+_OTHER_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9", "av1": "libdav1d"}
 
 
 @dataclass(frozen=True)
@@ -92,27 +111,69 @@ def probe_video(path: Path) -> VideoInfo:
             container than it is.
     """
     path = Path(path)
-    with _open_video(path) as (container, stream):
+    with _open_video(path) as (container, _, _):
         check_extension(path, container.format.name)
-        check_complete(path)
+    return inspect_video(path, "first")
+
+
+def inspect_video(path: Path, setting: str) -> VideoInfo:
+    """Count, rate and size of a video by decoding all of it with one of the `SETTINGS`, whatever its name promises.
+
+    Raises:
+        DecodeError: if the file is missing, empty, truncated, damaged, no video, sound only, or beyond the limits.
+    """
+    with decoded_video(path, setting) as (rate, frames):
         count, first, last = 0, None, None
-        size: tuple[int, int] | None = None
-        for count, frame in enumerate(_decoded(container, stream, path), start=1):
-            size = size or (frame.width, frame.height)
-            if (frame.width, frame.height) != size:
-                raise _size_changes(path, count - 1, frame, size)
-            if frame.time is not None:
+        width = height = 0
+        for frame in frames:
+            if not count:
+                width, height = frame.width, frame.height
+            count += 1
+            if rate is None and frame.time is not None:
                 first, last = frame.time if first is None else first, frame.time
-        if size is None:
-            raise DecodeError(f"'{path.name}' decodes to no frame at all", hint="copy or download it again", where=path)
-        rate = stream.average_rate or stream.guessed_rate
-    if rate:
-        fps = float(rate)
-    elif first is not None and last is not None and last > first:
-        fps = (count - 1) / (last - first)
-    else:
+    if rate is None and first is not None and last is not None and last > first:
+        rate = (count - 1) / (last - first)
+    if rate is None:
         raise DecodeError(f"'{path.name}' does not say how many frames it shows a second", where=path)
-    return VideoInfo(frames=count, fps=round(fps, 6), width=size[0], height=size[1])
+    return VideoInfo(frames=count, fps=round(rate, 6), width=width, height=height)
+
+
+@contextmanager
+def decoded_video(path: Path, setting: str = "first") -> Iterator[tuple[float | None, Iterator[VideoFrame]]]:
+    """A whole video, frame by frame in display order, with its mean frame rate (None if it does not say).
+
+    The frames end with an error, not early, if the file holds fewer than it promises, changes its size, or is beyond
+    `MAX_PIXELS` and `MAX_FRAMES`.
+
+    Raises:
+        DecodeError: from here or from the frames.
+    """
+    path = Path(path)
+    second = setting == "second"
+    with _open_video(path, second=second) as (container, stream, decoder):
+        if not second:
+            check_complete(path)
+        rate = stream.average_rate or stream.guessed_rate
+        frames = _decoded(container, stream, path) if not second else _decoded_again(container, stream, decoder, path)
+        yield float(rate) if rate else None, _checked(frames, path)
+
+
+def _checked(frames: Iterator[VideoFrame], path: Path) -> Iterator[VideoFrame]:
+    """The frames, of one size, at least one, not too many."""
+    size: tuple[int, int] | None = None
+    count = 0
+    for frame in frames:
+        size = size or (frame.width, frame.height)
+        if (frame.width, frame.height) != size:
+            raise _size_changes(path, count, frame, size)
+        count += 1
+        if count > MAX_FRAMES:
+            raise DecodeError(
+                f"'{path.name}' holds too many frames", allowed=f"{MAX_FRAMES} frames in a clip", where=path
+            )
+        yield frame
+    if not count:
+        raise DecodeError(f"'{path.name}' decodes to no frame at all", hint="copy or download it again", where=path)
 
 
 def read_video(path: Path, indices: Sequence[int] | NDArray[np.integer], *, frames: int | None = None) -> Frames:
@@ -131,27 +192,43 @@ def read_video(path: Path, indices: Sequence[int] | NDArray[np.integer], *, fram
     """
     path = Path(path)
     wanted, order = distinct_positions(indices, frames, path)
+    try:
+        with _open_video(path) as (container, stream, _):
+            return _taken(_decoded(container, stream, path), wanted, frames, path)[order]
+    except DecodeError as error:
+        if frames is None or not path.is_file():
+            raise
+        try:  # as preparation did before it recorded the count, and only if the count is the same
+            if inspect_video(path, "second").frames != frames:
+                raise error
+            with decoded_video(path, "second") as (_, decoded):
+                return _taken(decoded, wanted, frames, path)[order]
+        except DecodeError:
+            raise error from None
+
+
+def _taken(decoded: Iterator[VideoFrame], wanted: NDArray[np.int64], frames: int | None, path: Path) -> Frames:
+    """The frames at the positions `wanted` (distinct, rising), uint8 RGB (len(wanted), H, W, 3)."""
     converter = VideoReformatter()
     taken: Frames | None = None
     found = position = 0
-    with _open_video(path) as (container, stream):
-        for position, frame in enumerate(_decoded(container, stream, path)):
-            if position != wanted[found]:
-                continue
-            image = converter.reformat(frame, format="rgb24", **_ONE_THREAD).to_ndarray()
-            if taken is None:
-                taken = np.empty((len(wanted), *image.shape), np.uint8)
-            if image.shape != taken.shape[1:]:
-                raise _size_changes(path, position, frame, (taken.shape[2], taken.shape[1]))
-            taken[found] = image
-            found += 1
-            if found == len(wanted):
-                break
-        else:
-            decoded = position + 1 if found or position else 0
-            raise _too_short(path, decoded, frames, int(wanted[-1]))
+    for position, frame in enumerate(decoded):
+        if position != wanted[found]:
+            continue
+        image = converter.reformat(frame, format="rgb24", **ONE_THREAD).to_ndarray()
+        if taken is None:
+            taken = np.empty((len(wanted), *image.shape), np.uint8)
+        if image.shape != taken.shape[1:]:
+            raise _size_changes(path, position, frame, (taken.shape[2], taken.shape[1]))
+        taken[found] = image
+        found += 1
+        if found == len(wanted):
+            break
+    else:
+        count = position + 1 if found or position else 0
+        raise _too_short(path, count, frames, int(wanted[-1]))
     assert taken is not None
-    return taken[order]
+    return taken
 
 
 def read_clip(manifest: HasRoot, row: ClipRow, indices: Sequence[int] | NDArray[np.integer]) -> Frames:
@@ -177,12 +254,12 @@ def read_clip(manifest: HasRoot, row: ClipRow, indices: Sequence[int] | NDArray[
 
 
 @contextmanager
-def _open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The container and its first video stream, set to one decoder thread; closed when the block ends."""
+def _open_video(path: Path, *, second: bool = False) -> Iterator[tuple[InputContainer, VideoStream, VideoCodecContext]]:
+    """The container, its first video stream and a decoder for it with one thread; closed when the block ends."""
     _check_file(path)
     try:
-        container = av.open(str(path.absolute()), "r", options=_OPEN_OPTIONS)
-    except (av.error.FFmpegError, OSError, ValueError) as error:
+        container = av.open(str(path.absolute()), "r", options=_SECOND_OPEN_OPTIONS if second else _OPEN_OPTIONS)
+    except (av.error.FFmpegError, OSError, ValueError, MemoryError) as error:
         raise _cannot_open(path, error) from error
     with container:
         # A picture attached to a sound file counts as a video stream for FFmpeg, not for us.
@@ -199,9 +276,29 @@ def _open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             raise DecodeError(
                 f"no decoder here for the video in '{path.name}'", hint="see the codecs in vidrepro doctor", where=path
             )
-        stream.codec_context.thread_count = 1
-        stream.codec_context.thread_type = "NONE"
-        yield container, stream
+        decoder = _other_decoder(stream.codec_context) if second else stream.codec_context
+        if decoder.width * decoder.height > MAX_PIXELS:
+            raise DecodeError(
+                f"the frames of '{path.name}' are too large",
+                given=f"{decoder.width}x{decoder.height}",
+                allowed=f"{MAX_PIXELS} pixels in a frame",
+                where=path,
+            )
+        decoder.options = {"max_pixels": str(MAX_PIXELS)} | ({"err_detect": "ignore_err"} if second else {})
+        decoder.thread_count = 1
+        decoder.thread_type = "NONE"
+        yield container, stream, decoder
+
+
+def _other_decoder(context: VideoCodecContext) -> VideoCodecContext:
+    """Another decoder of the same codec where FFmpeg has one, else the usual one."""
+    try:
+        other = av.CodecContext.create(_OTHER_DECODERS[context.codec.canonical_name], "r")
+    except (KeyError, ValueError):
+        return context
+    assert isinstance(other, VideoCodecContext)
+    other.extradata = context.extradata
+    return other
 
 
 def _decoded(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[VideoFrame]:
@@ -216,8 +313,38 @@ def _decoded(container: InputContainer, stream: VideoStream, path: Path) -> Iter
                     raise _corrupt(path, position, "the decoder had to invent parts of a frame")
                 yield frame
                 position += 1
-    except (av.error.FFmpegError, OSError) as error:
+    except (av.error.FFmpegError, OSError, MemoryError) as error:
         raise _corrupt(path, position, str(error)) from error
+
+
+def _decoded_again(
+    container: InputContainer, stream: VideoStream, decoder: VideoCodecContext, path: Path
+) -> Generator[VideoFrame]:
+    """Every frame by the second setting: what it ignores on the way must not have cost a frame."""
+    rate = stream.average_rate or stream.guessed_rate
+    promised = stream.frames
+    if not promised and rate:
+        seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
+        if seconds is None and container.duration:
+            seconds = container.duration / av.time_base
+        promised = round(seconds * rate) if seconds else 0
+    position, complaint = 0, ""
+    try:
+        for packet in container.demux(stream):
+            try:
+                frames = decoder.decode(packet if packet.size else None)
+            except av.error.InvalidDataError as error:
+                complaint = str(error)
+                continue
+            for frame in frames:
+                if frame.is_corrupt:
+                    raise _corrupt(path, position, "the decoder had to invent parts of a frame")
+                yield frame
+                position += 1
+    except (av.error.FFmpegError, OSError, MemoryError) as error:
+        raise _corrupt(path, position, str(error)) from error
+    if not promised or position < promised:
+        raise _corrupt(path, position, complaint or f"its container promises {promised or 'no number of'} frames")
 
 
 def _check_file(path: Path) -> None:
@@ -286,4 +413,4 @@ def _conversion_options() -> dict[str, Any]:
     return {"threads": 1}
 
 
-_ONE_THREAD = _conversion_options()
+ONE_THREAD = _conversion_options()

@@ -50,8 +50,8 @@ class ClipDataset(Dataset[Sample]):
         seed: of the run; with the epoch and the clip's id it determines every draw.
         training: the training transforms instead of the evaluation views.
         cache: decoded frames to read from; without it videos are decoded.
-        fold: another division into splits than the manifest's own.
-        task: another label set than the manifest's own.
+        fold: another division into splits than `config.fold`, or where that is None the manifest's own.
+        task: another label set than `config.task`, or where that is None the manifest's own.
 
     Raises:
         DataError: if the split has no usable clip.
@@ -70,6 +70,7 @@ class ClipDataset(Dataset[Sample]):
         fold: str | None = None,
         task: str | None = None,
     ) -> None:
+        fold, task = fold or config.fold, task or config.task
         table = manifest.clips(split, fold=fold, task=task)
         if not len(table):
             raise DataError(

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from vidrepro.data.check import FileProblem, check_files, require_files
 from vidrepro.data.dataset_info import MEANING, check_info, complete_info, read_info
 from vidrepro.data.journal import Journal, has_journal, remove_journal
-from vidrepro.data.sources import SOURCES, how_to_prepare
+from vidrepro.data.sources import SOURCES, how_to_prepare, prepare_command
 from vidrepro.data.table import (
     COLUMNS,
     SPLITS,
@@ -120,14 +120,20 @@ class Manifest:
             chosen = chosen.assign(label=labels.astype("int64"))
         return chosen.reset_index(drop=True)
 
-    def counts(self) -> dict[str, dict[str, int]]:
+    def counts(self, fold: str | None = None) -> dict[str, dict[str, int]]:
         """Number of usable and of bad clips in each split that has any: ``{"train": {"ok": 4000, "bad": 0}, ...}``."""
-        sizes = self.table.groupby(["split", "status"]).size()
+        table = self.table if fold is None else self.table.assign(split=self.table["id"].map(self._fold(fold)))
+        sizes = table.groupby(["split", "status"]).size()
         return {
             split: {status: int(sizes.get((split, status), 0)) for status in ("ok", "bad")}
             for split in SPLITS
             if split in sizes.index.get_level_values("split")
         }
+
+    def eval_split(self, fold: str | None = None) -> str:
+        """The split that training is evaluated on: val, or test in a dataset (or fold) that has no val."""
+        counts = self.counts(fold)
+        return "test" if "val" not in counts and "test" in counts else "val"
 
     def clip(self, clip_id: str) -> Clip:
         """The row of one clip.
@@ -151,6 +157,17 @@ class Manifest:
     def classes_of(self, task: str | None) -> list[str] | None:
         """Class names of a label set (``tasks`` in dataset.json; None if it names none); without a task `classes`."""
         return self.classes if task is None else self.info["tasks"].get(task)
+
+    def num_classes(self, task: str | None = None) -> int:
+        """Number of classes of a label set: of its names, or, where it has none, what its labels need."""
+        names = self.classes_of(task)
+        if task is None or names is not None:
+            return len(names or self.classes)
+        return 1 + max(self._task(task).values(), default=0)
+
+    def reversal_pairs(self, task: str | None = None) -> list[list[int]]:
+        """Classes that are each other's time reversal; of the manifest's own labels only."""
+        return self.info.get("reversal_pairs", []) if task is None else []
 
     def selection_fingerprint(self, *, fold: str | None = None, task: str | None = None) -> str:
         """The fingerprint of these rows under a fold and a task: `fingerprint` itself where neither is given."""
@@ -235,7 +252,9 @@ def load_manifest(name: str, data_folder: Path) -> Manifest:
         text, lines = read_text_table(path, COLUMNS)
         return _build(folder, info, parse_rows(text, lines, path, len(info["classes"])), lines)
     except ManifestError as error:
-        hint = f"to make it anew: vidrepro prepare {name} --force" if name in SOURCES else "put back what was prepared"
+        hint = (
+            "to make it anew: " + prepare_command(name, " --force") if name in SOURCES else "put back what was prepared"
+        )
         raise ManifestError(
             error.problem, given=error.given, allowed=error.allowed, hint=error.hint or hint, where=error.where
         ) from error

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -13,6 +16,8 @@ from vidrepro.data.positions import distinct_positions
 from vidrepro.errors import DecodeError
 
 Frames = NDArray[np.uint8]
+
+MAX_PICTURE_PIXELS = 2**25  # 8192x4096: a picture that says more is damaged, or made to harm
 
 
 def read_sequence(
@@ -75,13 +80,57 @@ def sequence_file(folder: Path, pattern: str, start_index: int, first_frame: int
 def _read_picture(path: Path) -> Frames:
     """One picture as uint8 RGB (H, W, 3)."""
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"), dtype=np.uint8)
+        content = path.read_bytes()
     except FileNotFoundError as error:
         raise DecodeError(
             "a frame of an image sequence is missing", given=path.name, hint="extract it again", where=path
         ) from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except OSError as error:
+        raise DecodeError(f"a frame of an image sequence cannot be read: {error}", where=path) from error
+    return decode_picture(content, path)[0]
+
+
+def decode_picture(content: bytes, path: Path) -> tuple[Frames, str]:
+    """A picture's pixels, uint8 RGB (H, W, 3), and the setting that decoded it.
+
+    The first setting is Pillow. Where it refuses a JPEG, the second is FFmpeg, told to fail at the slightest damage.
+
+    Raises:
+        DecodeError: if neither decodes it, or it has more than `MAX_PICTURE_PIXELS`.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is the stricter one
+            image = Image.open(io.BytesIO(content))
+        if image.width * image.height > MAX_PICTURE_PIXELS:
+            raise ValueError(f"{image.width}x{image.height} is too large")
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"), dtype=np.uint8), "first"
+    except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
+        second = _decode_jpeg_again(content)
+        if second is not None:
+            return second, "second"
         raise DecodeError(
-            f"a frame of an image sequence does not decode: {error}", given=path.name, where=path
+            f"a frame of an image sequence does not decode: {_reason(error)}",
+            given=path.name,
+            where=path,
         ) from error
+
+
+def _decode_jpeg_again(content: bytes) -> Frames | None:
+    if not content.startswith(b"\xff\xd8\xff") or b"\xff\xd9" not in content[-64:]:  # no JPEG, or one cut short
+        return None
+    try:
+        decoder = av.CodecContext.create("mjpeg", "r")
+        decoder.options = {"err_detect": "explode", "max_pixels": str(MAX_PICTURE_PIXELS)}
+        frames = [*decoder.decode(av.Packet(content)), *decoder.decode(None)]  # type: ignore[attr-defined]
+    except (av.error.FFmpegError, ValueError, MemoryError):
+        return None
+    if len(frames) != 1 or frames[0].is_corrupt:
+        return None
+    return np.asarray(frames[0].to_ndarray(format="rgb24"), dtype=np.uint8)
+
+
+def _reason(error: Exception) -> str:
+    """Pillow's words, without the address of the object it read from."""
+    text = str(error)
+    return "no picture" if "cannot identify image file" in text else text or type(error).__name__

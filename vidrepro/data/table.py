@@ -25,7 +25,7 @@ class Clip(NamedTuple):
         fps: frames a second.
         width, height: of the decoded frames, in pixels.
         label: 0-based class.
-        split: train, val or test.
+        split: train, val or test; none for a clip that only other folds use.
         bytes: size of the file (of the clip's pictures together).
         digest: SHA-256 of the file (of the pictures' bytes one after the other).
         status: ok, or bad for a clip that cannot be used.
@@ -52,6 +52,7 @@ class Clip(NamedTuple):
 
 COLUMNS = Clip._fields
 SPLITS = ("train", "val", "test")
+NO_SPLIT = "none"
 STATUSES = ("ok", "bad")
 
 _COUNTS = ("frames", "width", "height", "label", "bytes")
@@ -127,7 +128,7 @@ def parse_rows(text: pd.DataFrame, lines: NDArray[np.int64], path: Path, classes
     for column in ("id", "path", "pattern"):
         check.refuse(column, text[column].str.contains(_UNWRITABLE), "text in UTF-8 without control characters")
     check_ids(text, lines, path)
-    check.refuse("split", ~text["split"].isin(SPLITS), ", ".join(SPLITS))
+    check.refuse("split", ~text["split"].isin((*SPLITS, NO_SPLIT)), ", ".join((*SPLITS, NO_SPLIT)))
     check.refuse("status", ~text["status"].isin(STATUSES), ", ".join(STATUSES))
     check.refuse("path", ~text["path"].map(_stays_inside), "a relative path with / that stays inside the root")
     for column in _COUNTS:

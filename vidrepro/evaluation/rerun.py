@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,32 @@ import numpy as np
 from vidrepro.config import Protocol, RunConfig
 from vidrepro.data.cache import open_cache
 from vidrepro.data.loading import ClipDataset
-from vidrepro.data.manifest import load_manifest, require_files
+from vidrepro.data.manifest import Manifest, load_manifest, require_files
 from vidrepro.devices import choose_device
 from vidrepro.errors import CheckpointError, ConfigError, ManifestError, ResultsError, unknown_name
 from vidrepro.evaluation.evaluate import evaluate
 from vidrepro.evaluation.metrics import accuracies
 from vidrepro.evaluation.scores import Scores, save_scores, scores_path
 from vidrepro.models import build_from_config
+from vidrepro.models.classifier import VideoClassifier
 from vidrepro.runs.checkpoint import load_checkpoint, load_network
 from vidrepro.runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT, RUN_FILE
 
 CHECKPOINTS = {"best": BEST_CHECKPOINT, "last": LAST_CHECKPOINT}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run's network, on the CPU, and what belongs to it.
+
+    `selection` is the dataset's fingerprint under the run's fold and task.
+    """
+
+    record: dict[str, Any]
+    config: RunConfig
+    manifest: Manifest
+    model: VideoClassifier
+    selection: str
 
 
 def evaluate_run(
@@ -29,7 +45,7 @@ def evaluate_run(
     *,
     data: Path,
     protocol: str | None = None,
-    split: str = "val",
+    split: str | None = None,
     which: str = "best",
     device: str = "auto",
     workers: int = 0,
@@ -40,13 +56,14 @@ def evaluate_run(
         folder: the run's.
         data: folder of prepared datasets.
         protocol: ``frames×crops×clips@size``; None for the run's own.
-        split: ``train``, ``val`` or ``test``.
+        split: ``train``, ``val`` or ``test``; None for the one training was evaluated on.
         which: ``best`` or ``last`` checkpoint.
         device: see `choose_device`.
         workers: loader processes.
 
     Returns:
-        The accuracies of `accuracies`, with run, split, protocol, checkpoint, bad clips excluded, and the score file.
+        The accuracies of `accuracies`, with run, split, fold, task, protocol, checkpoint, bad clips excluded, the
+        dataset's completeness, and the score file.
 
     Raises:
         UnknownNameError: for another split or checkpoint.
@@ -54,36 +71,15 @@ def evaluate_run(
         ManifestError: if the prepared dataset is not the one the run was trained on.
         CheckpointError: if the checkpoint is missing, unsafe, or of another architecture.
     """
-    if which not in CHECKPOINTS:
-        raise unknown_name("checkpoint", which, CHECKPOINTS)
-    record, trained = _read_record(folder)
-    config = _with_protocol(trained, protocol)
-    manifest = load_manifest(config.dataset, data)
-    require_files(manifest, splits=[split])
-    if manifest.fingerprint != record["dataset"]["fingerprint"]:
-        raise ManifestError(
-            f"'{manifest.name}' as prepared here is not the dataset this run was trained on",
-            given=f"fingerprint {manifest.fingerprint}",
-            allowed=record["dataset"]["fingerprint"],
-            hint="prepare it with the settings in the run's record (vidrepro show RUN)",
-            where=manifest.folder,
-        )
-    path = folder / CHECKPOINTS[which]
-    content = load_checkpoint(path)
-    identity = {"config": trained.fingerprint, "dataset": manifest.fingerprint, "seed": record["seed"]}
-    model = build_from_config(config.model, frames=config.data.frames, classes=len(manifest.classes), pretrained=False)
-    load_network(model, content["model"], path)
-    if other := [key for key, own in identity.items() if content.get(key) != own]:
-        raise CheckpointError(
-            f"the checkpoint belongs to a run with another {' and another '.join(other)}",
-            given={key: content.get(key) for key in other},
-            allowed=str({key: identity[key] for key in other}),
-            where=path,
-        )
+    trained = load_trained(folder, data=data, which=which)
+    config, manifest, record = _with_protocol(trained.config, protocol), trained.manifest, trained.record
+    fold, task = config.data.fold, config.data.task
+    split = split or manifest.eval_split(fold)
+    require_files(manifest, splits=[split] if fold is None else None)
     where = choose_device(device)
     dataset = ClipDataset(manifest, split, config.data, seed=0, training=False, cache=open_cache(manifest, "auto"))
     logits = evaluate(
-        model.to(where),
+        trained.model.to(where),
         dataset,
         device=where,
         batch_size=2 * config.train.batch_size,
@@ -92,16 +88,77 @@ def evaluate_run(
     )
     named = str(config.data.protocol)
     target = scores_path(folder, split, named, which)
-    save_scores(target, Scores(np.asarray(dataset.ids), dataset.labels, logits, manifest.fingerprint, named))
+    selection, completeness = trained.selection, manifest.info.get("completeness")
+    save_scores(target, Scores(np.asarray(dataset.ids), dataset.labels, logits, selection, named, completeness))
     return {
-        **accuracies(dataset.labels, logits, manifest.info.get("reversal_pairs", [])),
+        **accuracies(dataset.labels, logits, manifest.reversal_pairs(task)),
         "run": record["id"],
         "split": split,
         "protocol": named,
         "checkpoint": which,
-        "bad": manifest.counts().get(split, {}).get("bad", 0),
+        "fold": fold or manifest.info.get("fold"),
+        "task": task,
+        "bad": manifest.counts(fold).get(split, {}).get("bad", 0),
+        "completeness": completeness,
         "scores": str(target),
     }
+
+
+def load_trained(folder: Path, *, data: Path, which: str = "best") -> Trained:
+    """The network a run trained, with what it was trained on.
+
+    Args:
+        folder: the run's.
+        data: folder of prepared datasets.
+        which: ``best`` or ``last`` checkpoint.
+
+    Raises:
+        UnknownNameError: for another checkpoint.
+        ManifestError: if the prepared dataset is not the one the run was trained on.
+        CheckpointError: if the checkpoint is missing, unsafe, or of another architecture or run.
+    """
+    if which not in CHECKPOINTS:
+        raise unknown_name("checkpoint", which, CHECKPOINTS)
+    record, config = _read_record(folder)
+    manifest = load_manifest(config.dataset, data)
+    selection = manifest.selection_fingerprint(fold=config.data.fold, task=config.data.task)
+    _require_same_dataset(manifest, record["dataset"], config, selection)
+    path = folder / CHECKPOINTS[which]
+    content = load_checkpoint(path)
+    identity = {"config": config.fingerprint, "dataset": selection, "seed": record["seed"]}
+    classes = manifest.num_classes(config.data.task)
+    model = build_from_config(config.model, frames=config.data.frames, classes=classes, pretrained=False)
+    load_network(model, content["model"], path)
+    if other := [key for key, own in identity.items() if content.get(key) != own]:
+        raise CheckpointError(
+            f"the checkpoint belongs to a run with another {' and another '.join(other)}",
+            given={key: content.get(key) for key in other},
+            allowed=str({key: identity[key] for key in other}),
+            where=path,
+        )
+    return Trained(record, config, manifest, model, selection)
+
+
+def _require_same_dataset(manifest: Manifest, trained: dict[str, Any], config: RunConfig, selection: str) -> None:
+    """Refuse a prepared dataset that is not the run's, by the first thing that tells them apart."""
+    fold, task = config.data.fold, config.data.task
+    here = [
+        ("version", "is another version than the dataset this run was trained on", manifest.info["version"]),
+        ("fingerprint", "is not the dataset this run was trained on", manifest.fingerprint),
+        ("selection", f"has another fold '{fold}' or task '{task}' than this run was trained on", selection),
+    ]
+    if task is None:
+        order = "has its labels in another order than the dataset this run was trained on"
+        here.insert(0, ("label_order", order, manifest.info["label_order"]))
+    for key, difference, value in here:
+        if trained.get(key) not in (None, value):  # older records have no label order and no selection
+            raise ManifestError(
+                f"'{manifest.name}' as prepared here {difference}",
+                given=f"{key.replace('_', ' ')} {value}",
+                allowed=str(trained[key]),
+                hint="prepare it with the settings in the run's record (vidrepro show RUN)",
+                where=manifest.folder,
+            )
 
 
 def _read_record(folder: Path) -> tuple[dict[str, Any], RunConfig]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +23,27 @@ class Scores:
     ids: NDArray[np.str_]  # (N,)
     labels: NDArray[np.int64]  # (N,)
     logits: NDArray[np.float32]  # (N, K), mean over views
-    dataset_fingerprint: str
+    dataset_fingerprint: str  # under the fold and the task: `Manifest.selection_fingerprint`
     protocol: str
+    completeness: dict[str, Any] | None = None  # of an official dataset: clips expected, there, missing and bad
+
+
+def incomplete_text(completeness: Mapping[str, Any] | None) -> str | None:
+    """What of the official dataset was not there, in a sentence; None where all of it was, or it is no official one.
+
+    Args:
+        completeness: as dataset.json, run records and score files have it.
+    """
+    if not completeness or completeness.get("complete"):
+        return None
+    parts = []
+    for split, count in completeness.get("splits", {}).items():
+        wanted = count.get("listed") if count.get("expected") is None else count["expected"]
+        lacking = ", ".join(f"{count[kind]:,} {kind}" for kind in ("missing", "bad") if count.get(kind))
+        parts.append(f"{split} {count.get('ok', 0):,} of {wanted:,} clips" + (f" ({lacking})" if lacking else ""))
+    if (completeness.get("classes") or {}).get("problems"):
+        parts.append("another class list")
+    return f"not the whole official dataset: {'; '.join(parts)} (--allow-missing {completeness['allow_missing']:g})"
 
 
 def scores_path(run_folder: Path, split: str, protocol: str, checkpoint: str) -> Path:
@@ -39,6 +61,7 @@ def save_scores(path: Path, scores: Scores) -> None:
             logits=scores.logits,
             dataset_fingerprint=np.array(scores.dataset_fingerprint),
             protocol=np.array(scores.protocol),
+            completeness=np.array(json.dumps(scores.completeness)),
         )
 
 
@@ -56,6 +79,7 @@ def load_scores(path: Path) -> Scores:
                 file["logits"],
                 str(file["dataset_fingerprint"]),
                 str(file["protocol"]),
+                json.loads(str(file["completeness"])) if "completeness" in file else None,  # older files have none
             )
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ResultsError(

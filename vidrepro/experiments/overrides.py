@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from vidrepro.config import parse_override
+from vidrepro.config import RunConfig, parse_override
 from vidrepro.errors import ConfigError
 from vidrepro.experiments.papers import Row
 from vidrepro.files import file_digest
@@ -59,6 +59,20 @@ def with_weights_digest(overrides: Iterable[str]) -> tuple[str, ...]:
     if given and given[-1] != digest:
         raise ConfigError("the weights are not the ones asked for", given=f"{path}: {digest}", allowed=str(given[-1]))
     return (*texts, f"model.weights_digest='{digest}'")  # quoted: YAML could read a number
+
+
+def with_mechanism_digest(config: RunConfig) -> RunConfig:
+    """Add the digest of the source of a user's own mechanism, so that a changed class is another run.
+
+    Raises:
+        ModelError: if the class cannot be imported.
+    """
+    if ":" not in config.model.mechanism or config.model.mechanism_digest is not None:
+        return config
+    from vidrepro.models.mechanisms import external_digest
+
+    model = config.model.model_copy(update={"mechanism_digest": external_digest(config.model.mechanism)})
+    return config.model_copy(update={"model": model})
 
 
 def _option(text: str) -> str | None:

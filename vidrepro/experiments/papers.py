@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from vidrepro.errors import UnknownNameError, closest, unknown_name
+from vidrepro.errors import ConfigError, UnknownNameError, closest, unknown_name
 from vidrepro.experiments.schema import (
     Cell,
     Claim,
@@ -32,14 +32,16 @@ _ROMAN = {
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a printed table and the experiment run for it.
+    """One row of a printed table, or one cell of a matrix, and the experiment run for it.
 
     Attributes:
         id: the experiment's name, e.g. ``m2a/table1/m2a``.
-        label: the row's first cell, exactly as printed.
-        printed: its other cells by column name.
+        label: the row's first cell, exactly as printed; of a matrix's cell, with its column: ``TDN-Motion, None``.
+        printed: its other cells by column name; of a matrix's cell, ``top1`` and ``printed_delta_top1``. Of a user's
+            own row they are None.
         layers: ``(file, settings)`` of the table's base and of the row, for `vidrepro.config.resolve`.
-        not_built: why it cannot be run, or None.
+        place: printed row and column of a matrix's cell, else None.
+        own: whether it is a user's own row, which the paper does not print.
     """
 
     id: str
@@ -48,17 +50,13 @@ class Row:
     table: str
     printed: Mapping[str, Cell]
     layers: tuple[tuple[str, Mapping[str, Any]], ...] = ()
-    not_built: str | None = None
+    place: tuple[str, str] | None = None
+    own: bool = False
 
     @property
     def name(self) -> str:
         """Last part of the id, which `--rows` takes."""
         return self.id.rsplit("/", 1)[1]
-
-    @property
-    def runnable(self) -> bool:
-        """Whether its network can be built."""
-        return self.not_built is None
 
     @property
     def model(self) -> dict[str, Any]:
@@ -76,9 +74,9 @@ class Table:
     paper: str
     printed: PrintedTable
     rows: tuple[Row, ...]
+    base: tuple[str, Mapping[str, Any]]  # file and settings below every row's own
     baseline: str | None = None  # experiment id
-    backbone: str | None = None  # of the table's base; None if the table is not built
-    not_built: str | None = None
+    takes_own_rows: bool = True
 
     @property
     def id(self) -> str:
@@ -95,16 +93,66 @@ class Table:
         """``table1``: in experiment ids and file names."""
         return f"table{self.number}"
 
+    @property
+    def backbone(self) -> str | None:
+        """The backbone the table is printed for."""
+        name = self.base[1].get("model", {}).get("backbone")
+        return None if name is None else str(name)
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether every cell is an experiment of its own (M2A's Table VI: motion x attention)."""
+        return any(row.place is not None for row in self.rows)
+
+    def baseline_of(self, row: Row) -> str | None:
+        """The experiment a row's measured difference is relative to: of a matrix's cell, the one above it in the
+        printed baseline row; None for a baseline itself."""
+        if row.place is None or self.printed.baseline is None:
+            return None if row.id == self.baseline else self.baseline
+        above = (self.printed.baseline, row.place[1])
+        return next((other.id for other in self.rows if other.place == above and other.id != row.id), None)
+
     def row(self, name: str) -> Row:
-        """The row of that short name or printed label.
+        """The row of that short name or printed label; a mechanism of one's own (``package.module:Class``) is a row
+        too, see `own_row`.
 
         Raises:
             UnknownNameError: with the closest rows.
+            ConfigError: for a mechanism of one's own in a table that takes none.
         """
         for row in self.rows:
             if name == row.name or name.casefold() == row.label.casefold():
                 return row
+        if is_own_mechanism(name):
+            return self.own_row(name)
         raise unknown_name(f"row of {self.paper}'s Table {self.id}", name, [row.name for row in self.rows])
+
+    def own_row(self, mechanism: str, digest: str | None = None) -> Row:
+        """A row the paper does not print: a user's mechanism on the table's backbone.
+
+        Args:
+            mechanism: ``package.module:Class``, or any other mechanism's spec.
+            digest: of its source, where a run recorded it (`vidrepro.config.ModelConfig.mechanism_digest`).
+
+        Raises:
+            ConfigError: if the table has no place for one.
+        """
+        if not self.takes_own_rows:
+            raise ConfigError(
+                f"Table {self.id} of {self.paper} has no place for a mechanism of your own",
+                given=mechanism,
+                hint="name a table of mechanisms, as --table I",
+            )
+        model = {"mechanism": mechanism} | ({"mechanism_digest": digest} if digest else {})
+        return Row(
+            id=f"{self.paper}/{self.slug}/{mechanism}",
+            label=mechanism,
+            paper=self.paper,
+            table=self.id,
+            printed=dict.fromkeys(column.name for column in self.printed.columns[1:]),
+            layers=(self.base, ("--rows", {"model": model})),
+            own=True,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,8 +196,9 @@ class Paper:
 
         Raises:
             UnknownNameError: with the closest ids.
+            ConfigError: see `Table.row`.
         """
-        parts = experiment.split("/")
+        parts = experiment.split("/", 2)
         try:
             if len(parts) == 3 and parts[0] == self.name:
                 return self.table(parts[1]).row(parts[2])
@@ -164,6 +213,11 @@ def table_number(text: str) -> int | None:
     if body.isdigit():
         return int(body)
     return _ROMAN.get(body)
+
+
+def is_own_mechanism(name: str) -> bool:
+    """Whether a row's name is a mechanism written out: ``package.module:Class``, or a spec with options."""
+    return ":" in name or "(" in name
 
 
 def unknown_experiment(given: str, ids: list[str], paper: str) -> UnknownNameError:

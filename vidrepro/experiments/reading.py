@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -43,7 +42,7 @@ def read_paper(folder: Path) -> Paper:
     tables: list[Table] = []
     if about is not None and printed is not None:
         tables = _tables(about, printed, table_files, faults)
-        faults += _selection_faults(about, tables)
+        faults += [*_selection_faults(about, tables), *_claim_faults(printed, tables)]
     if faults or about is None or printed is None:
         raise ConfigError(
             f"the experiments of '{folder.name}' cannot be used", where=folder, allowed="\n    " + "\n    ".join(faults)
@@ -105,47 +104,48 @@ def _tables(about: PaperFile, printed: PrintedFile, files: dict[Path, TableFile]
     for entry in printed.tables:
         number = table_number(entry.id)
         if number in by_number:
-            tables.append(_built_table(about, entry, *by_number[number], faults))
-        elif reason := about.not_built.get(entry.id):
-            tables.append(_unbuilt_table(about, entry, reason))
+            tables.append(_table(about, entry, *by_number[number], faults))
         else:
-            faults.append(f"{printed_name(entry)}: has neither a table file nor a reason under not_built in paper.yaml")
+            faults.append(f"printed.yaml, table {entry.id}: no table file says what is run for it")
     return tables
 
 
-def printed_name(entry: PrintedTable) -> str:
-    """``printed.yaml, table I``."""
-    return f"printed.yaml, table {entry.id}"
-
-
-def _built_table(about: PaperFile, entry: PrintedTable, file: Path, content: TableFile, faults: list[str]) -> Table:
-    by_label: dict[str, RowEntry] = {row.label: row for row in content.rows}
-    faults += [f"{file}: row '{row.label}' is not printed" for row in content.rows if row.label not in entry.labels]
-    for what, values in (("label", [row.label for row in content.rows]), ("id", [row.id for row in content.rows])):
-        faults += [f"{file}: {what} '{value}' stands twice" for value in sorted(set(values)) if values.count(value) > 1]
-    base_faults = _settings_faults(f"{file}, base", [(str(file), content.base)])
+def _table(about: PaperFile, entry: PrintedTable, file: Path, content: TableFile, faults: list[str]) -> Table:
+    columns = [column.name for column in entry.columns if column.unit == "%"]
+    matrix = any(row.column is not None for row in content.rows)
+    places = [(label, column) for label in entry.labels for column in (columns if matrix else (None,))]
+    by_place: dict[tuple[str, str | None], RowEntry] = {(row.label, row.column): row for row in content.rows}
+    faults += [f"{file}: {_place_text(*place)} is not printed" for place in by_place if place not in places]
+    given = {"label": [_place_text(row.label, row.column) for row in content.rows], "id": [r.id for r in content.rows]}
+    for what, values in given.items():
+        faults += [f"{file}: {what} {value} stands twice" for value in sorted(set(values)) if values.count(value) > 1]
+    base = (str(file), content.base)
+    base_faults = _settings_faults(f"{file}, base", [base])
     faults += base_faults
     rows = []
-    for label in entry.labels:
-        if label not in by_label:
-            faults.append(f"{file}: the printed row '{label}' is missing")
+    for label, column in places:
+        if (label, column) not in by_place:
+            faults.append(f"{file}: the printed {_place_text(label, column)} is missing")
             continue
-        row = by_label[label]
+        row = by_place[label, column]
         rows.append(
             Row(
                 id=f"{about.name}/table{table_number(entry.id)}/{row.id}",
-                label=label,
+                label=label if column is None else f"{label}, {entry.short_title(column)}",
                 paper=about.name,
                 table=entry.id,
-                printed=entry.row(label),
-                layers=((str(file), content.base), (f"{file}, row {row.id}", row.settings)),
-                not_built=row.not_built,
+                printed=entry.row(label) if column is None else entry.cell(label, column),
+                layers=(base, (f"{file}, row {row.id}", row.settings)),
+                place=None if column is None else (label, column),
             )
         )
         if not base_faults:
             faults += _settings_faults(f"{file}, row {row.id}", rows[-1].layers)
-    backbone = content.base.get("model", {}).get("backbone")
-    return Table(about.name, entry, tuple(rows), content.baseline, backbone)
+    return Table(about.name, entry, tuple(rows), base, content.baseline, content.own_rows)
+
+
+def _place_text(label: str, column: str | None) -> str:
+    return f"row '{label}'" if column is None else f"cell '{label}', {column}"
 
 
 def _settings_faults(place: str, layers: Iterable[tuple[str, Mapping[str, Any]]]) -> list[str]:
@@ -154,21 +154,6 @@ def _settings_faults(place: str, layers: Iterable[tuple[str, Mapping[str, Any]]]
     except VidreproError as error:
         return [f"{place}: {error.problem}{': ' + error.allowed if error.allowed else ''}"]
     return []
-
-
-def _unbuilt_table(about: PaperFile, entry: PrintedTable, reason: str) -> Table:
-    rows = (
-        Row(
-            id=f"{about.name}/table{table_number(entry.id)}/{re.sub(r'[^a-z0-9]+', '-', label.lower()).strip('-')}",
-            label=label,
-            paper=about.name,
-            table=entry.id,
-            printed=entry.row(label),
-            not_built=reason,
-        )
-        for label in entry.labels
-    )
-    return Table(about.name, entry, tuple(rows), not_built=reason)
 
 
 def _selection_faults(about: PaperFile, tables: list[Table]) -> Iterable[str]:
@@ -185,3 +170,15 @@ def _selection_faults(about: PaperFile, tables: list[Table]) -> Iterable[str]:
         for name in selection.rows or []:
             if chosen is not None and name not in names:
                 yield f"paper.yaml: default_selection names row '{name}', which Table {chosen.id} has not"
+
+
+def _claim_faults(printed: PrintedFile, tables: list[Table]) -> Iterable[str]:
+    ids = {row.id for table in tables for row in table.rows}
+    for claim in printed.claims:
+        named = [*claim.experiments, *(name for ratio in claim.costs for name in (ratio.of, ratio.over))]
+        for name in named:
+            if name not in ids:
+                yield f"printed.yaml: the claim '{claim.text}' is about '{name}', which is not an experiment"
+        for table in claim.tables:
+            if table not in {entry.id for entry in tables}:
+                yield f"printed.yaml: the claim '{claim.text}' is about table '{table}', which is not printed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -9,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from vidrepro.config import RunConfig, parse_override, resolve
-from vidrepro.errors import ConfigError, ModelError, unknown_name
+from vidrepro.errors import ConfigError, unknown_name
 from vidrepro.experiments.lookup import load_paper
-from vidrepro.experiments.overrides import applicable_overrides
-from vidrepro.experiments.papers import Paper, Row, Table
+from vidrepro.experiments.overrides import applicable_overrides, with_mechanism_digest
+from vidrepro.experiments.papers import Paper, Row, Table, is_own_mechanism
 from vidrepro.experiments.reading import read_schema
 from vidrepro.experiments.schema import PresetFile
 from vidrepro.files import experiments_folder
@@ -63,10 +64,10 @@ def default_preset(dataset: str) -> str:
 
 
 def known_datasets(data_folder: Path) -> set[str]:
-    """Every dataset that can be prepared, will be one day, or is prepared in `data_folder`."""
-    from vidrepro.data.sources import NOT_YET, SOURCES
+    """Every dataset that can be prepared, or is prepared in `data_folder`."""
+    from vidrepro.data.sources import SOURCES
 
-    return {*SOURCES, *NOT_YET, *(path.parent.name for path in data_folder.glob("*/manifest.csv"))}
+    return {*SOURCES, *(path.parent.name for path in data_folder.glob("*/manifest.csv"))}
 
 
 def choose_dataset(choice: str, paper: Paper, data_folder: Path) -> DatasetChoice:
@@ -102,16 +103,10 @@ def resolve_row(
     override ``model.backbone=`` is never replaced, but still gets the preset's options for it.
 
     Raises:
-        ModelError: if the row is not built yet.
         ConfigError: listing every fault in the settings.
         UnknownNameError: if there is no such preset.
+        ModelError: if a mechanism of one's own cannot be imported.
     """
-    if row.not_built is not None:
-        raise ModelError(
-            f"experiment '{row.id}' cannot be run",
-            given=row.id,
-            hint=f"{row.not_built}; see 'vidrepro show {row.paper}'",
-        )
     overrides = applicable_overrides(row, overrides)
     size = load_preset(preset)
     asked = [parse_override(text).get("model", {}) for text in overrides]
@@ -128,7 +123,7 @@ def resolve_row(
         (name, {"model": {"backbone": chosen, "backbone_options": size.backbone_options.get(str(chosen), {})}}),
         ("dataset", {"dataset": dataset}),
     ]
-    return resolve(layers, overrides)
+    return with_mechanism_digest(resolve(layers, overrides))
 
 
 def select_rows(
@@ -143,21 +138,21 @@ def select_rows(
         paper: where they are printed.
         tables: ``I``, ``1``, ``table1`` or a comma list; None for the paper's default selection, or for the tables
             printed for `backbone` where the default ones are for another.
-        rows: short names (``none,m2a``), printed labels or experiment ids; None for all rows of those tables.
+        rows: short names (``none,m2a``), printed labels or experiment ids, or mechanisms of one's own
+            (``package.module:Class``), which join the first of those tables that has a place for them; None for all
+            rows of those tables.
         backbone: what ``--backbone`` says.
-
-    Returns:
-        Rows, built or not: see `Row.runnable`.
 
     Raises:
         UnknownNameError: for a table or row that does not exist, with the closest ones.
+        ConfigError: for a mechanism of one's own where no table has a place for it.
     """
     selected = _rows_of_tables(paper, tables, backbone)
     if rows is None:
         return selected
     names = _comma_list(rows)
     pools = [selected] if tables is not None else [selected, [row for table in paper.tables for row in table.rows]]
-    return [paper.row(name) if "/" in name else _row_named(name, pools, paper) for name in names]
+    return [_row_named(name, pools, paper) for name in names]
 
 
 def _rows_of_tables(paper: Paper, tables: str | Iterable[str | int] | None, backbone: str | None) -> list[Row]:
@@ -173,6 +168,11 @@ def _rows_of_tables(paper: Paper, tables: str | Iterable[str | int] | None, back
 
 
 def _row_named(name: str, pools: list[list[Row]], paper: Paper) -> Row:
+    if name.startswith(f"{paper.name}/"):
+        return paper.row(name)
+    if is_own_mechanism(name):
+        tables = [paper.table(row.table) for row in pools[0]]
+        return next((table for table in tables if table.takes_own_rows), tables[0]).own_row(name)
     for pool in pools:
         for row in pool:
             if name == row.name or name.casefold() == row.label.casefold():
@@ -185,7 +185,8 @@ def _row_named(name: str, pools: list[list[Row]], paper: Paper) -> Row:
 
 
 def _comma_list(names: str | Iterable[Any]) -> list[str]:
-    parts = names.split(",") if isinstance(names, str) else [str(name) for name in names]
+    # commas inside parentheses belong to a mechanism's options
+    parts = re.split(r",(?![^(]*\))", names) if isinstance(names, str) else [str(name) for name in names]
     return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
 
 

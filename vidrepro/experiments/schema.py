@@ -51,6 +51,15 @@ class PrintedTable(_Strict):
         cells = self.rows[self.labels.index(label)]
         return {column.name: cell for column, cell in zip(self.columns[1:], cells[1:], strict=True)}
 
+    def cell(self, label: str, column: str) -> dict[str, Cell]:
+        """One accuracy of a matrix and its printed difference, by the names they have in other tables."""
+        cells = self.row(label)
+        return {"top1": cells[column], "printed_delta_top1": cells.get(f"printed_delta_{column}")}
+
+    def short_title(self, column: str) -> str:
+        """What tells a matrix's column from the others: ``TAM-Attention`` of "Top-1 Acc, TAM-Attention"."""
+        return next(entry.title for entry in self.columns if entry.name == column).rpartition(", ")[2]
+
     @model_validator(mode="after")
     def _consistent(self) -> PrintedTable:
         names = [column.name for column in self.columns]
@@ -67,12 +76,56 @@ class PrintedTable(_Strict):
         return self
 
 
+class Comparison(_Strict):
+    """What a sentence says about two experiments' accuracies: `higher` above `lower`, or `similar` to each other."""
+
+    higher: str | None = None
+    lower: str | None = None
+    similar: tuple[str, str] | None = None
+
+    @property
+    def experiments(self) -> tuple[str, str]:
+        """The first minus the second is what decides."""
+        assert self.similar is not None or (self.higher is not None and self.lower is not None)
+        return self.similar or (self.higher, self.lower)  # type: ignore[return-value]
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Comparison:
+        if (self.similar is None) == (self.higher is None) or (self.higher is None) != (self.lower is None):
+            raise ValueError("a comparison says either higher and lower, or similar")
+        return self
+
+
+class CostRatio(_Strict):
+    """What a sentence says about two experiments' costs: `of` divided by `over` lies in a range."""
+
+    of: str
+    over: str
+    at_least: float = 0
+    at_most: float = float("inf")
+
+
 class Claim(_Strict):
-    """A number the text claims outside the tables."""
+    """A sentence of the paper that claims something about its numbers.
+
+    Attributes:
+        tables: those beneath which it is judged.
+        holds: comparisons it comes to; `needs` says whether all of them or any one makes it true.
+        costs: ratios of costs it comes to.
+    """
 
     section: str
     text: str
     doubt: str | None = None
+    tables: list[str] = []
+    holds: list[Comparison] = []
+    needs: Literal["all", "any"] = "all"
+    costs: list[CostRatio] = []
+
+    @property
+    def experiments(self) -> list[str]:
+        """Every experiment whose accuracy it is about."""
+        return list(dict.fromkeys(name for comparison in self.holds for name in comparison.experiments))
 
 
 class PrintedFile(_Strict):
@@ -84,14 +137,14 @@ class PrintedFile(_Strict):
 
 
 class RowEntry(_Strict):
-    """What is run for one printed row, on top of the table's base."""
+    """What is run for one printed row, or for one cell of a matrix, on top of the table's base."""
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9.+-]*$")
     label: str
+    column: str | None = None  # of a matrix: the accuracy column whose cell this is; None for the whole row
     model: dict[str, Any] = {}
     data: dict[str, Any] = {}
     train: dict[str, Any] = {}
-    not_built: str | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -106,6 +159,7 @@ class TableFile(_Strict):
     paper: str
     table: str
     baseline: str | None = None  # experiment that measured differences are relative to
+    own_rows: bool = True  # whether a user's own mechanism may stand beneath the printed rows
     base: dict[str, Any]
     rows: list[RowEntry] = Field(min_length=1)
 
@@ -136,7 +190,6 @@ class PaperFile(_Strict):
     dataset_title: str
     default_selection: list[Selection] = Field(min_length=1)
     cost_input: CostInput
-    not_built: dict[str, str] = {}
 
 
 class SidedOption(_Strict):

@@ -17,6 +17,7 @@ from vidrepro.models.mechanisms import (
     MECHANISMS,
     ResolvedMechanism,
     Spec,
+    mechanism_entry,
     parse_spec,
     resolve_mechanism,
     split_temporal_shift,
@@ -92,6 +93,13 @@ def build_model(
         network, frames=frames, classes=classes, dropout=dropout, head_std=head_std, insertions=insertions
     )
     model.backbone_options = used_options
+    model.identity = {
+        "backbone": backbone,
+        "backbone_options": used_options,
+        "mechanism_name": plan.mechanism.name,
+        "options": plan.mechanism.options,
+        "temporal_shift": plan.temporal_shift,
+    }
     if weights == "imagenet":
         model.load_report = load_imagenet(model, backbone, used_options)
     elif weights is not None:
@@ -194,7 +202,7 @@ def _sort_options(
     """Give every option of `more` to the backbone or the mechanism, whichever declares it."""
     mechanism_name, _ = parse_spec(mechanism)
     of_backbone = backbone_entry(backbone).options
-    of_mechanism = MECHANISMS[mechanism_name].options
+    of_mechanism = mechanism_entry(mechanism_name).options
     for_mechanism, for_backbone = dict(options), dict(backbone_options)
     for name, value in more.items():
         if name not in of_backbone and name not in of_mechanism:
@@ -207,7 +215,7 @@ def _sort_options(
 
 
 def _unknown_option(name: str, backbone: str, mechanism: str) -> UnknownNameError:
-    owner_of = dict.fromkeys(MECHANISMS[mechanism].options, f"mechanism '{mechanism}'")
+    owner_of = dict.fromkeys(mechanism_entry(mechanism).options, f"mechanism '{mechanism}'")
     owner_of |= dict.fromkeys(BACKBONES[backbone].options, f"backbone '{backbone}'")
     near = closest(name, owner_of, count=1)
     return unknown_name(

@@ -1,4 +1,4 @@
-"""From a clip's frames to its class: backbone per frame, linear layer per frame, mean over frames."""
+"""From a clip's frames to its class: backbone, linear layer per frame, mean over frames."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ HEAD_STD = 0.001
 
 
 class VideoClassifier(nn.Module):
-    """A 2-D backbone with average consensus over frames (TSN; the released M2A and TSM).
+    """A backbone with average consensus over frames (TSN; the released M2A, its I3D and TSM).
 
     Takes normalised float clips ``(N, T, C, H, W)``, returns logits ``(N, classes)``: the mean over the frames of
     each frame's logits, with dropout on each frame's features. The linear layer starts at N(0, head_std), bias 0.
+    Behind a 3-D backbone the frames are the temporal positions that are left of them.
 
     Args:
-        backbone: ``(B, C, H, W)`` to ``(B, feature_channels)``, with its mechanisms already inside.
+        backbone: frames ``(B, C, H, W)`` to ``(B, feature_channels)``; or, if it has ``takes_clips``, clips
+            ``(N, T, C, H, W)`` to ``(N*T', feature_channels)`` with ``T' = backbone.frames_after(T)``. Its mechanisms
+            are already inside.
         frames: T, which the mechanisms inside were made for.
         classes: number of logits.
         dropout: probability, in [0, 1).
@@ -30,7 +33,9 @@ class VideoClassifier(nn.Module):
         insertions: what `vidrepro.models.insertion.insert` returned.
 
     Attributes:
+        positions: frames the backbone's features stand for: T, or T' of a 3-D backbone.
         backbone_options: all of the backbone's options as built; set by `vidrepro.models.build_model`.
+        identity: backbone, mechanism and their options as resolved, and the temporal shift; set by `build_model`.
         load_report: what became of every tensor of the weights the network was built with; None without any.
     """
 
@@ -46,9 +51,12 @@ class VideoClassifier(nn.Module):
     ) -> None:
         super().__init__()
         self.frames = frames
+        self.takes_clips: bool = getattr(backbone, "takes_clips", False)
+        self.positions: int = backbone.frames_after(frames) if self.takes_clips else frames  # type: ignore[operator]
         self.classes = classes
         self.insertions: Insertions = dict(insertions or {})
         self.backbone_options: dict[str, Any] = {}
+        self.identity: dict[str, Any] = {}
         self.load_report: LoadReport | None = None
         self.backbone = backbone
         self.dropout = nn.Dropout(dropout)
@@ -58,8 +66,8 @@ class VideoClassifier(nn.Module):
 
     def forward(self, clips: Tensor) -> Tensor:
         self._check(clips)
-        features = self.backbone(clips.flatten(0, 1))
-        return split_frames(self.fc(self.dropout(features)), self.frames).mean(1)
+        features = self.backbone(clips if self.takes_clips else clips.flatten(0, 1))
+        return split_frames(self.fc(self.dropout(features)), self.positions).mean(1)
 
     def _check(self, clips: Tensor) -> None:
         channels = self.backbone.in_channels

@@ -11,23 +11,30 @@ ResNet        after_first_conv   the same, on conv1's output                 (M2
 MobileNetV2   before             the expansion of the ten blocks that expand and have a residual
                                  connection, on the block's input            (M2A released, TSM)
 MobileNetV2   after_first_conv   the first convolution of all 17 blocks, on its output  (M2A, text)
+I3D-ResNet18  before             conv1 of every block, on the block's input, each of the T' frames
+                                 left there                                  (M2A released)
+I3D-ResNet18  after_first_conv   the same, on conv1's output                           (M2A, text)
+all           before_second_conv on the input of every block's second convolution (the depthwise one of
+                                 MobileNetV2), after norm and ReLU: where TEA, TDN's long-term module and
+                                 TAM stand in the bottlenecks of their own networks
 ============  =================  ==================================================================
 
 "After the first convolution" is taken literally: on the convolution's output, before its batch norm and ReLU.
 
 The temporal shift always stands in the row ``before``, directly in front of the convolution: with M2A there too, the
 order is M2A, shift, convolution, as released. (The released MobileNetV2 ignores the shift when M2A is there; ours
-shifts, as asked for.)
+shifts, as asked for. The released I3D cannot run with the shift.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models.mobilenetv2 import InvertedResidual
 
 from vidrepro.errors import ModelError
+from vidrepro.models.backbones.i3d import InflatedResNet
 from vidrepro.models.backbones.mobilenetv2 import MobileNetV2
 from vidrepro.models.backbones.resnet import ResNet
 from vidrepro.models.mechanisms import ResolvedMechanism
@@ -36,13 +43,17 @@ from vidrepro.models.mechanisms.tsm import TemporalShift
 DEEP_LAYER3 = 23  # blocks of ResNet-101's third stage: from here on TSM and M2A take every second block
 
 
-def _resnet_first_convs(backbone: ResNet) -> list[str]:
+def _resnet_first_convs(backbone: ResNet | InflatedResNet) -> list[str]:
     step = 2 if len(backbone.stages[2]) >= DEEP_LAYER3 else 1
     return [
         f"layer{number}.{index}.conv1"
         for number, stage in enumerate(backbone.stages, start=1)
         for index in range(0, len(stage), step)
     ]
+
+
+def _resnet_second_convs(backbone: ResNet | InflatedResNet) -> list[str]:
+    return [name.removesuffix("conv1") + "conv2" for name in _resnet_first_convs(backbone)]
 
 
 def _mobilenet_residual_expansions(backbone: MobileNetV2) -> list[str]:
@@ -61,6 +72,14 @@ def _mobilenet_first_convs(backbone: MobileNetV2) -> list[str]:
     ]
 
 
+def _mobilenet_depthwise_convs(backbone: MobileNetV2) -> list[str]:
+    return [
+        f"features.{index}.conv.1.0"
+        for index, block in enumerate(backbone.features)
+        if isinstance(block, InvertedResidual) and expands(block)
+    ]
+
+
 def expands(block: InvertedResidual) -> bool:
     """Whether an inverted residual begins with a 1x1 expansion: torchvision leaves it out at ratio 1."""
     return len(block.conv) == 4
@@ -69,8 +88,13 @@ def expands(block: InvertedResidual) -> bool:
 PLACES: dict[tuple[type[nn.Module], str], Callable[..., list[str]]] = {
     (ResNet, "before"): _resnet_first_convs,
     (ResNet, "after_first_conv"): _resnet_first_convs,
+    (InflatedResNet, "before"): _resnet_first_convs,
+    (InflatedResNet, "after_first_conv"): _resnet_first_convs,
     (MobileNetV2, "before"): _mobilenet_residual_expansions,
     (MobileNetV2, "after_first_conv"): _mobilenet_first_convs,
+    (ResNet, "before_second_conv"): _resnet_second_convs,
+    (InflatedResNet, "before_second_conv"): _resnet_second_convs,
+    (MobileNetV2, "before_second_conv"): _mobilenet_depthwise_convs,
 }
 
 
@@ -93,6 +117,21 @@ def places(backbone: nn.Module, position: str) -> list[str]:
 Insertions = dict[str, tuple[str, ...]]
 
 
+class FramewiseSequential(nn.Sequential):
+    """Parts in running order on a 3-D map ``(N, C, T', H, W)``: a 3-D convolution takes it as it is, every other part
+    gets its frames, ``(N*T', C, H, W)``, and returns as many.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        for part in self:
+            if isinstance(part, nn.Conv3d):
+                x = part(x)
+            else:
+                clips, frames = x.shape[0], x.shape[2]
+                x = part(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (clips, frames)).transpose(1, 2)
+        return x
+
+
 def insert(backbone: nn.Module, mechanism: ResolvedMechanism, frames: int, *, temporal_shift: bool) -> Insertions:
     """Put a mechanism, and the temporal shift, into a backbone, in place.
 
@@ -107,20 +146,22 @@ def insert(backbone: nn.Module, mechanism: ResolvedMechanism, frames: int, *, te
     insertions: Insertions = {}
     for name in [name for name, _ in backbone.named_modules() if name in with_mechanism | with_shift]:
         parent_name, _, attribute = name.rpartition(".")
-        parent = backbone.get_submodule(parent_name)
         conv = backbone.get_submodule(name)
-        assert isinstance(conv, nn.Conv2d)
+        assert isinstance(conv, nn.Conv2d | nn.Conv3d)
+        is_3d = isinstance(conv, nn.Conv3d)
+        frames_in, frames_out = backbone.frames_of(name, frames) if is_3d else (frames, frames)  # type: ignore[operator]
         parts: dict[str, nn.Module] = {}
-        if name in with_mechanism and mechanism.position == "before":
-            parts["mechanism"] = mechanism.make(conv.in_channels, frames)
+        if name in with_mechanism and mechanism.position != "after_first_conv":
+            there = frames_in if mechanism.position == "before" else frames_out
+            parts["mechanism"] = mechanism.make(conv.in_channels, there)
         if name in with_shift:
-            parts["shift"] = TemporalShift(conv.in_channels, frames)
+            parts["shift"] = TemporalShift(conv.in_channels, frames_in)
         parts["conv"] = conv
         if name in with_mechanism and mechanism.position == "after_first_conv":
-            parts["mechanism"] = mechanism.make(conv.out_channels, frames)
-        together = nn.Sequential()
+            parts["mechanism"] = mechanism.make(conv.out_channels, frames_out)
+        together = FramewiseSequential() if is_3d else nn.Sequential()
         for part, module in parts.items():
             together.add_module(part, module)
-        setattr(parent, attribute, together)
+        setattr(backbone.get_submodule(parent_name), attribute, together)
         insertions[name] = tuple(parts)
     return insertions

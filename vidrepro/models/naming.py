@@ -6,7 +6,8 @@ Four layouts, told apart by `layout_of`:
 - ``torchvision``: a plain network's, ``layer1.0.conv1.weight`` and ``fc.weight`` (``classifier.1.weight``).
 - ``flat``: a plain MobileNetV2's in the older naming, ``features.1.conv.0.weight``, of tonylins/pytorch-mobilenet-v2
   (which M2A and TSM started from) and what descends from it.
-- ``m2a``: the released M2A and TSM code's, ``base_model.layer1.0.conv1.0.conv_down.weight`` and ``new_fc.weight``.
+- ``m2a``: the released M2A and TSM code's, ``base_model.layer1.0.conv1.0.conv_down.weight`` and ``new_fc.weight``; of
+  its I3D, ``model.layer1.0.conv1.0.m2a.conv_down.weight`` and ``model.fc.weight``.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from torch import nn
 from torchvision.models.mobilenetv2 import InvertedResidual
 
 from vidrepro.errors import ModelError
+from vidrepro.models.backbones.i3d import InflatedResNet
 from vidrepro.models.backbones.mobilenetv2 import MobileNetV2
 from vidrepro.models.classifier import VideoClassifier
 from vidrepro.models.insertion import expands
+from vidrepro.models.mechanisms.released import released_key
 
 # The released code wraps a convolution as a list of modules; ours names the parts.
 _RELEASED_PARTS: dict[tuple[str, ...], dict[str, str]] = {
@@ -41,7 +44,7 @@ _FLAT_BLOCK = {
 def layout_of(keys: Iterable[str]) -> str:
     """The layout a file's keys are in (wrapper prefixes already taken off)."""
     keys = list(keys)
-    if any(key.startswith("base_model.") for key in keys):
+    if any(key.startswith(("base_model.", "model.")) for key in keys):
         return "m2a"
     if any(key.startswith("backbone.") for key in keys):
         return "vidrepro"
@@ -74,7 +77,7 @@ def is_head(key: str) -> bool:
 
 def is_file_head(name: str) -> bool:
     """Whether a file's name belongs to the linear layer of an image or video network."""
-    return name.removeprefix("base_model.").startswith(("fc.", "new_fc.", "classifier."))
+    return name.removeprefix("base_model.").removeprefix("model.").startswith(("fc.", "new_fc.", "classifier."))
 
 
 def is_inserted(model: VideoClassifier, key: str) -> bool:
@@ -99,20 +102,31 @@ def _file_name(model: VideoClassifier, key: str, layout: str) -> str:
     if not place:
         return _outer(model, rest, layout)
     parts = model.insertions[place.removeprefix("backbone.")]
-    if layout != "m2a" or not _released_has(model, parts):
+    if layout != "m2a" or not _released_has(model, place, parts):
         raise ModelError(
             f"{'the released code' if layout == 'm2a' else layout} has no network with these parts",
             given=f"{place}: {' -> '.join(parts)}",
             allowed=[" -> ".join(known) for known in _RELEASED_PARTS] if layout == "m2a" else "plain networks",
         )
     released = _outer(model, f"{place}.weight", layout).removesuffix(".weight")
+    if part == "mechanism":
+        rest = released_key(model.get_submodule(f"{place}.mechanism"), rest)
+        if _is_i3d(model):  # its wrapper between 3-D map and frames
+            rest = f"m2a.{rest}"
     return f"{released}.{_RELEASED_PARTS[parts][part]}.{rest}"
 
 
-def _released_has(model: VideoClassifier, parts: tuple[str, ...]) -> bool:
-    # The released MobileNetV2 leaves the shift out where M2A is: its numbers would not be this network's.
+def _released_has(model: VideoClassifier, place: str, parts: tuple[str, ...]) -> bool:
+    at_first_conv = place.endswith((".conv1", ".conv.0.0"))
+    # The released MobileNetV2 leaves the shift out where M2A is: its numbers would not be this network's. The released
+    # I3D with the shift cannot run.
     ignored = isinstance(model.backbone, MobileNetV2) and parts == ("mechanism", "shift", "conv")
-    return parts in _RELEASED_PARTS and not ignored
+    crashes = _is_i3d(model) and "shift" in parts
+    return at_first_conv and parts in _RELEASED_PARTS and not ignored and not crashes
+
+
+def _is_i3d(model: VideoClassifier) -> bool:
+    return isinstance(model.backbone, InflatedResNet)
 
 
 def _outer(model: VideoClassifier, key: str, layout: str) -> str:
@@ -120,6 +134,8 @@ def _outer(model: VideoClassifier, key: str, layout: str) -> str:
     if layout == "vidrepro":
         return key
     mobilenet = isinstance(model.backbone, MobileNetV2)
+    if layout == "m2a" and _is_i3d(model):
+        return f"model.{key.removeprefix('backbone.')}"
     if is_head(key):
         head = "new_fc." if layout == "m2a" else "classifier.1." if mobilenet else "fc."
         return head + key.removeprefix("fc.")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vidrepro.errors import unknown_name
 from vidrepro.models.classifier import VideoClassifier
 from vidrepro.models.loading import load, strip_wrappers
+from vidrepro.models.mechanisms.released import released_key
 from vidrepro.models.naming import file_names
 from vidrepro.models.report import LoadReport
 
@@ -40,15 +41,21 @@ def load_official_state(
     """
     if source not in SOURCES:
         raise unknown_name("checkpoint source", str(source), SOURCES)
-    tensors = strip_wrappers(state_dict)
-    if isinstance(model, VideoClassifier):
-        names = file_names(model, source)
-    else:  # one mechanism: ours carry the released names
-        names = {key: key for key in model.state_dict()}
     return load(
         model,
-        tensors,
-        names,
+        strip_wrappers(state_dict),
+        released_names(model, source),
         accept=lambda report: report.complete or (not strict and bool(report.loaded)),
         refusal=f"this is not a {SOURCES[source]} state dict of this network",
     )
+
+
+def released_names(model: nn.Module, source: str) -> dict[str, str]:
+    """What the released code calls every tensor of a network, or of one mechanism: ours -> theirs.
+
+    Raises:
+        ModelError: if the released code has no such network.
+    """
+    if isinstance(model, VideoClassifier):
+        return file_names(model, source)
+    return {key: released_key(model, key) for key in model.state_dict()}

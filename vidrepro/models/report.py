@@ -14,12 +14,14 @@ class LoadReport:
         missing: tensors of the network the file does not have (the network's names).
         unexpected: tensors of the file the network has no place for (the file's names).
         wrong_shape: tensors both have, in different shapes (the network's name, and both shapes).
+        inflated: those of `loaded` that were 2-D kernels, repeated over time to fit a 3-D network.
     """
 
     loaded: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     wrong_shape: list[str] = field(default_factory=list)
+    inflated: list[str] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
@@ -28,6 +30,8 @@ class LoadReport:
 
     def __str__(self) -> str:
         counts = f"{len(self.loaded)} tensors loaded"
+        if self.inflated:
+            counts += f" ({len(self.inflated)} inflated over time)"
         parts = [
             f"{len(names)} {what} ({_some(names)})"
             for what, names in (

@@ -9,7 +9,7 @@ import pickle
 import pickletools
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -23,6 +23,7 @@ from vidrepro.models.backbones import BACKBONES
 from vidrepro.models.classifier import VideoClassifier
 from vidrepro.models.loading import load, strip_wrappers
 from vidrepro.models.naming import file_names, is_file_head, is_head, is_inserted, layout_of, plain_file_names
+from vidrepro.models.provenance import RECORD, check_record
 from vidrepro.models.report import LoadReport
 
 _NESTED = ("state_dict", "model", "model_state")  # where training checkpoints keep the network
@@ -84,7 +85,11 @@ def _imagenet_weights(backbone: str, backbone_options: Mapping[str, Any]) -> Wei
             given="weights=imagenet",
             allowed=[name for name, other in BACKBONES.items() if other.imagenet is not None],
         )
-    changed = {name: value for name, value in backbone_options.items() if value != entry.options[name].default}
+    changed = {
+        name: value
+        for name, value in backbone_options.items()
+        if value != entry.options[name].default and name not in entry.beside_weights
+    }
     if changed:
         raise ModelError(
             f"ImageNet weights fit backbone '{backbone}' only as torchvision built it",
@@ -101,12 +106,28 @@ def load_file(model: VideoClassifier, path: Path) -> LoadReport:
     The file holds this very network, or its backbone alone: by our names, torchvision's, or those of the released M2A
     and TSM code. A training checkpoint's ``state_dict`` or ``model`` entry is found. The linear layer may be missing or
     of another number of classes, and, if the file holds a backbone alone, the mechanisms are missing: they keep their
-    random start, and the report says so.
+    random start, and the report says so. 2-D kernels are inflated where the network's are 3-D.
+
+    A file of `vidrepro import-checkpoint` is loaded only into the network it was imported for.
 
     Raises:
         CheckpointError: for a file that is missing, damaged, would execute code, or belongs to another network.
     """
+    tensors, record = read_state_dict(path)
+    if record is not None:
+        check_record(record, model.identity, path)
+    absent = record["report"]["missing"] + record["report"]["wrong_shape"] if record else []
+    return _load_named(model, strip_wrappers(tensors), where=path, absent={line.split(":")[0] for line in absent})
+
+
+def read_state_dict(path: Path) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
+    """A file's tensors by name, as they are or as a training checkpoint's entry; and its record, if it was imported.
+
+    Raises:
+        CheckpointError: for a file that is missing, damaged, would execute code, or holds no state dict.
+    """
     content = read_checkpoint(path)
+    record = content.get(RECORD) if isinstance(content, Mapping) else None
     for entry in _NESTED:
         if isinstance(content, Mapping) and isinstance(content.get(entry), Mapping):
             content = content[entry]
@@ -115,7 +136,7 @@ def load_file(model: VideoClassifier, path: Path) -> LoadReport:
         raise CheckpointError(
             "the file holds no state dict", given=type(content).__name__, allowed="tensors by name", where=path
         )
-    return _load_named(model, strip_wrappers(content), where=path)
+    return content, record
 
 
 def read_checkpoint(path: Path) -> Any:
@@ -164,7 +185,9 @@ def _first_import(path: Path) -> str | None:
     return None
 
 
-def _load_named(model: VideoClassifier, tensors: Mapping[str, Tensor], where: Path) -> LoadReport:
+def _load_named(
+    model: VideoClassifier, tensors: Mapping[str, Tensor], where: Path, absent: Collection[str] = ()
+) -> LoadReport:
     layout = layout_of(tensors)
     names = plain_file_names(model, layout)
     if model.insertions:
@@ -176,10 +199,42 @@ def _load_named(model: VideoClassifier, tensors: Mapping[str, Tensor], where: Pa
             names = own_names
     plain = not any(is_inserted(model, key) for key in names)
 
+    fitting, inflated = _inflate(model, tensors, names)
+
     def accept(report: LoadReport) -> bool:
-        missing = [key for key in report.missing if not is_head(key) and not (plain and is_inserted(model, key))]
+        missing = [
+            key
+            for key in report.missing
+            if not (is_head(key) or (plain and is_inserted(model, key)) or key in absent)  # absent: said at the import
+        ]
         wrong_shape = [key for key in report.wrong_shape if not is_head(key)]
         unexpected = [name for name in report.unexpected if not (plain and is_file_head(name))]
         return bool(report.loaded) and not (missing or wrong_shape or unexpected)
 
-    return load(model, tensors, names, accept=accept, refusal="the weights belong to another network", where=where)
+    report = load(model, fitting, names, accept=accept, refusal="the weights belong to another network", where=where)
+    report.inflated.extend(key for key in report.loaded if key in inflated)
+    return report
+
+
+def _inflate(
+    model: VideoClassifier, tensors: Mapping[str, Tensor], names: Mapping[str, str]
+) -> tuple[dict[str, Tensor], set[str]]:
+    """Make 2-D kernels 3-D where the network's are: repeated over time and, unless told otherwise, divided by its
+    length.
+
+    Divided, a clip that does not change over time gives what the 2-D network gives for a frame of it (but for the
+    padding at the clip's ends). Source: Carreira & Zisserman 2017, section 2.1. The released M2A code does not divide.
+
+    Returns:
+        The tensors, and our names of those that were made 3-D.
+    """
+    divides = getattr(model.backbone, "inflation", "divide") == "divide"
+    fitting, inflated = dict(tensors), set()
+    for key, value in model.state_dict().items():
+        flat = tensors.get(names[key]) if key in names else None
+        if flat is not None and value.dim() == 5 and flat.dim() == 4:
+            length = value.shape[2]
+            repeated = flat.unsqueeze(2).expand(-1, -1, length, -1, -1)
+            fitting[names[key]] = repeated / length if divides else repeated
+            inflated.add(key)
+    return fitting, inflated

@@ -36,17 +36,16 @@ def describe_differences(paper: Paper) -> list[dict[str, Any]]:
     return [difference.model_dump() for difference in paper.differences]
 
 
-def describe_row(row: Row, config: RunConfig | None) -> dict[str, Any]:
-    """An experiment: what is printed for it, and, if it can be run, the settings it resolves to."""
+def describe_row(row: Row, config: RunConfig) -> dict[str, Any]:
+    """An experiment: what is printed for it, and the settings it resolves to."""
     return {
         "experiment": row.id,
         "label": row.label,
         "paper": row.paper,
         "table": row.table,
         "printed": dict(row.printed),
-        "state": state_of(row),
-        "config_fingerprint": config.fingerprint if config else None,
-        "config": config.model_dump(mode="json") if config else None,
+        "config_fingerprint": config.fingerprint,
+        "config": config.model_dump(mode="json"),
     }
 
 
@@ -118,11 +117,6 @@ def describe_run(run: Run) -> dict[str, Any]:
     }
 
 
-def state_of(row: Row) -> str:
-    """``can be run``, or why not."""
-    return row.not_built or "can be run"
-
-
 def network_text(model: Mapping[str, Any]) -> str:
     """Model settings in a few words: ``m2a + temporal shift, variant=official``."""
     text = str(model.get("mechanism", "none")) + (" + temporal shift" if model.get("temporal_shift") else "")
@@ -142,13 +136,10 @@ def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, An
 
 
 def _describe_table(table: Table) -> dict[str, Any]:
-    rows = [
-        {"experiment": row.id, "label": row.label, "state": state_of(row), "model": row.model} for row in table.rows
-    ]
+    rows = [{"experiment": row.id, "label": row.label, "model": row.model} for row in table.rows]
     return {
         "table": table.id,
         "backbone": table.backbone,
-        "state": table.not_built or "can be run",
         "baseline": table.baseline,
         **_printed(table.printed),
         "rows": [row | {"printed": dict(source.printed)} for row, source in zip(rows, table.rows, strict=True)],
@@ -168,16 +159,15 @@ def _printed(table: PrintedTable) -> dict[str, Any]:
 def _describe_preset(name: str, paper: Paper) -> dict[str, Any]:
     preset = load_preset(name)
     datasets = preset.for_datasets or [paper.dataset]
-    row = next((row for table in paper.tables for row in table.rows if row.runnable), None)
-    config = resolve_row(row, dataset=datasets[0], preset=name).model_dump(mode="json") if row else {}
-    model = {key: config.get("model", {}).get(key) for key in ("dropout", "weights")}
+    config = resolve_row(paper.tables[0].rows[0], dataset=datasets[0], preset=name).model_dump(mode="json")
+    model = {key: config["model"].get(key) for key in ("dropout", "weights")}
     return {
         "preset": name,
         "about": preset.about,
         "used_for": datasets if default_preset(datasets[0]) == name else [],
         "replace_backbone": preset.replace_backbone,
         "backbone_options": preset.backbone_options,
-        "settings": flat_settings({"model": model, "data": config.get("data", {}), "train": config.get("train", {})}),
+        "settings": flat_settings({"model": model, "data": config["data"], "train": config["train"]}),
     }
 
 

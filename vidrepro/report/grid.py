@@ -42,6 +42,7 @@ class TableReport:
         paper, table: names for files, e.g. ``m2a`` and ``table1``.
         title: heading with the printed caption.
         grids: accuracy, one grid per setting, then cost.
+        verdicts: what the measurements say about the paper's ordering and sentences, one grid per setting.
         notes: footnotes; a mark n refers to ``notes[n - 1]``.
         remarks: sentences about the table as a whole.
         leftovers: sentences about what else lies in the results folder: for the reader at the terminal, never for the
@@ -59,6 +60,7 @@ class TableReport:
     records: tuple[dict[str, Any], ...]
     measured: bool
     leftovers: tuple[str, ...] = ()
+    verdicts: tuple[Grid, ...] = ()
 
 
 class Notes:
@@ -79,7 +81,10 @@ class Notes:
         return tuple(self._texts)
 
 
-def grid(title: str, columns: Sequence[tuple[Cell, Sequence[Cell]]], facts: Sequence[str] = ()) -> Grid:
+Column_ = tuple[Cell, list[Cell]]  # head, and the cells from top to bottom
+
+
+def grid(title: str, columns: Sequence[Column_], facts: Sequence[str] = ()) -> Grid:
     """A grid from its columns: (head, cells from top to bottom)."""
     heads = tuple(head for head, _ in columns)
     rows = tuple(zip(*(cells for _, cells in columns), strict=True))

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from vidrepro.experiments import Paper, Row, Table
-from vidrepro.experiments.schema import Column
 from vidrepro.report.facts import cost_facts, section_facts
-from vidrepro.report.grid import Cell, Grid, Notes, TableReport, grid
-from vidrepro.report.records import Cost, section_records, trained_text
+from vidrepro.report.grid import Cell, Column_, Grid, Notes, TableReport, grid
+from vidrepro.report.matrix import matrix_columns
+from vidrepro.report.printed_cells import doubt_marks, printed_cell, signed
+from vidrepro.report.records import Cost, accuracy_cell, section_records, trained_text
 from vidrepro.report.sections import Section
-
-DELTA = "printed_delta_"
-SHORT_REASONS = {"not built yet": "not built"}  # a reason stands in full once a row
-Column_ = tuple[Cell, list[Cell]]
+from vidrepro.report.verdicts import cost_sentences, verdict_grid
 
 
 @dataclass(frozen=True)
@@ -48,16 +45,22 @@ def table_report(
     """
     notes = Notes()
     own_is_shown = any(section.key.dataset == paper.dataset for section in sections)
-    grids, records = [], []
+    grids, records, verdicts = [], [], []
     for section in sections:
         prepared = bool(section.runs) or section.key.dataset in around.prepared
         rows = section_records(paper, table, section, costs, prepared=prepared)
         records += rows
-        columns = [_labels(table, notes), *_printed_accuracies(paper, table, notes)]
-        if not own_is_shown and any(row.runnable for row in table.rows):
-            columns.append(_own_dataset_column(paper, table, around))
-        columns += _measured_columns(paper, table, section, rows)
-        grids.append(grid(_section_title(table, section, rows), columns, section_facts(paper, table, section, rows)))
+        verdicts.append(verdict_grid(paper, table, section, rows))
+        facts = section_facts(paper, table, section, rows)
+        elsewhere = None if own_is_shown else _own_dataset_reason(paper, around)
+        if table.is_matrix:
+            columns = matrix_columns(paper, table, section, rows, notes)
+            facts += [f"On the paper's own dataset: {elsewhere}."] if elsewhere else []
+        else:
+            columns = [_labels(table, notes), *_printed_accuracies(paper, table, notes)]
+            columns += [_own_dataset_column(paper, table, elsewhere)] if elsewhere else []
+            columns += _measured_columns(paper, table, section, rows)
+        grids.append(grid(_section_title(section, rows), columns, facts))
     if any(column.unit == "GMAC" for column in table.printed.columns):
         grids.append(_cost_grid(paper, table, costs, notes))
     return TableReport(
@@ -70,12 +73,21 @@ def table_report(
         records=tuple(records),
         measured=any(row["runs"] for row in records),
         leftovers=_leftovers(around),
+        verdicts=tuple(verdict for verdict in verdicts if verdict is not None),
     )
 
 
 def _labels(table: Table, notes: Notes) -> Column_:
-    cells = [Cell(row.label, _doubt_marks(table, row.label, None, notes)) for row in table.rows]
+    cells = [Cell(row.label, _label_marks(table, row, notes)) for row in table.rows]
     return Cell(table.printed.columns[0].title), cells
+
+
+def _label_marks(table: Table, row: Row, notes: Notes) -> tuple[int, ...]:
+    if not row.own:
+        return doubt_marks(table.printed, row.label, None, notes)
+    digest = row.model.get("mechanism_digest")
+    source = f", source sha256 {digest[:12]}" if digest else ""
+    return (notes.mark(f"not in the paper: a mechanism of your own, {row.model['mechanism']}{source}"),)
 
 
 def _printed_accuracies(paper: Paper, table: Table, notes: Notes) -> list[Column_]:
@@ -83,116 +95,38 @@ def _printed_accuracies(paper: Paper, table: Table, notes: Notes) -> list[Column
     return [
         (
             Cell(f"{column.title}\nprinted\n{paper.dataset}"),
-            [_printed_cell(table, row, column, notes) for row in table.rows],
+            [printed_cell(table.printed, row.label, column, notes) for row in table.rows],
         )
         for column in columns
     ]
 
 
-def _printed_cell(table: Table, row: Row, column: Column, notes: Notes) -> Cell:
-    value = row.printed[column.name]
-    bold = (row.label, column.name) in table.printed.bold
-    marks = _doubt_marks(table, row.label, column.name, notes)
-    if value is None:
-        return Cell("not printed", marks)
-    text = f"{value:.{decimals(table, column.name)}f}"
-    delta = row.printed.get(DELTA + column.name)
-    if isinstance(delta, int | float):
-        text += f" ({_delta_text(table, column.name, delta)})"
-        if note := truncation(table, row, column.name):
-            marks = tuple(sorted((*marks, notes.mark(note))))
-    return Cell(text, marks, bold)
+def _own_dataset_reason(paper: Paper, around: Surroundings) -> str:
+    return "not run" if paper.dataset in around.prepared else f"{paper.dataset} not prepared"
 
 
-def decimals(table: Table, column: str) -> int:
-    """Digits after the point that a printed column shows (YAML does not keep a final zero)."""
-    cells = [row.printed.get(column) for row in table.rows]
-    return max((len(str(cell).partition(".")[2]) for cell in cells if isinstance(cell, float)), default=0)
-
-
-def _delta_text(table: Table, column: str, delta: float) -> str:
-    """As printed: a whole number stays one, other ones keep the column's digits."""
-    return signed(delta, decimals(table, DELTA + column) if isinstance(delta, float) else 0)
-
-
-def truncation(table: Table, row: Row, column: str) -> str | None:
-    """A note if the printed difference is the exact one cut off instead of rounded, or does not follow at all."""
-    delta, value = row.printed.get(DELTA + column), row.printed[column]
-    base = table.printed.row(table.printed.baseline)[column] if table.printed.baseline else None
-    if not (isinstance(delta, int | float) and isinstance(value, int | float) and isinstance(base, int | float)):
-        return None
-    digits = len(str(delta).partition(".")[2]) if isinstance(delta, float) else 0
-    exact = round(value - base, 6)
-    scale = 10**digits
-    rounded = math.copysign(math.floor(abs(exact) * scale + 0.5 + 1e-9) / scale, exact)  # half away from zero
-    if math.isclose(delta, rounded, abs_tol=1e-9):
-        return None
-    if math.isclose(delta, math.trunc(exact * scale) / scale, abs_tol=1e-9):
-        return "the paper cuts its differences off instead of rounding them; exact ones: " + _exact_differences(table)
-    return f"printed {signed(delta)}, but {value} - {base} = {signed(exact)}"
-
-
-def _exact_differences(table: Table) -> str:
-    assert table.printed.baseline is not None
-    base = table.printed.row(table.printed.baseline)
-    texts = []
-    for row in table.rows:
-        gains = [
-            signed(round(float(row.printed[name]) - float(base[name]), 6))  # type: ignore[arg-type]
-            for name in row.printed
-            if row.printed.get(DELTA + name) is not None
-        ]
-        if gains:
-            texts.append(f"{row.label} {' / '.join(gains)}")
-    return ", ".join(texts)
-
-
-def _doubt_marks(table: Table, row: str | None, column: str | None, notes: Notes) -> tuple[int, ...]:
-    doubts = (doubt for doubt in table.printed.doubts if (doubt.row, doubt.column) == (row, column))
-    return tuple(notes.mark(doubt.text) for doubt in doubts)
-
-
-def _own_dataset_column(paper: Paper, table: Table, around: Surroundings) -> Column_:
-    reason = "not run" if paper.dataset in around.prepared else f"{paper.dataset} not prepared"
-    cells = [Cell(reason if row.runnable else _short(row.not_built or "")) for row in table.rows]
-    return Cell(f"Top-1\nmeasured\n{paper.dataset}"), cells
-
-
-def _short(reason: str) -> str:
-    return next((short for long, short in SHORT_REASONS.items() if reason.startswith(long)), reason)
+def _own_dataset_column(paper: Paper, table: Table, reason: str) -> Column_:
+    return Cell(f"Top-1\nmeasured\n{paper.dataset}"), [Cell(reason)] * len(table.rows)
 
 
 def _measured_columns(paper: Paper, table: Table, section: Section, records: Sequence[dict[str, Any]]) -> list[Column_]:
     where = section.key.dataset
-    if not any(row.runnable for row in table.rows):
-        return [(Cell("measured"), [Cell(_short(str(record["empty_because"]))) for record in records])]
     baseline = paper.row(table.baseline).label if table.baseline else None
-    columns: list[Column_] = [(Cell(f"Top-1\nmeasured\n{where}"), [_accuracy(record, "top1") for record in records])]
+    columns: list[Column_] = [
+        (Cell(f"Top-1\nmeasured\n{where}"), [accuracy_cell(record, "top1") for record in records])
+    ]
     if baseline is not None:
         columns.append((Cell(f"over\n{baseline}"), [_gain(record, table, baseline) for record in records]))
     columns += [
         (Cell("last\nepoch"), [_cell(record, lambda r: f"{r['last_top1']:.1f}") for record in records]),
-        (Cell(f"Top-5\nmeasured\n{where}"), [_accuracy(record, "top5", interval=False) for record in records]),
+        (Cell(f"Top-5\nmeasured\n{where}"), [accuracy_cell(record, "top5", interval=False) for record in records]),
     ]
     if any(record["pair"] is not None for record in records):
         columns.append(
-            (Cell(f"Pair\nmeasured\n{where}"), [_accuracy(record, "pair", interval=False) for record in records])
+            (Cell(f"Pair\nmeasured\n{where}"), [accuracy_cell(record, "pair", interval=False) for record in records])
         )
     columns.append((Cell("seeds"), [Cell(str(len((record["seeds"] or "").split()))) for record in records]))
     return columns
-
-
-def _accuracy(record: Mapping[str, Any], metric: str, *, interval: bool = True) -> Cell:
-    if record["empty_because"] is not None:
-        return Cell(record["empty_because"] if interval else _short(record["empty_because"]))
-    if record[metric] is None:
-        return Cell("not measured")
-    text = f"{record[metric]:.1f}"
-    if record[f"{metric}_sd"] is not None:
-        text += f" ± {record[f'{metric}_sd']:.1f}"
-    elif interval:
-        text += f" [{record[f'{metric}_low']:.1f}, {record[f'{metric}_high']:.1f}]"
-    return Cell(text)
 
 
 def _gain(record: Mapping[str, Any], table: Table, baseline: str) -> Cell:
@@ -209,13 +143,11 @@ def _gain(record: Mapping[str, Any], table: Table, baseline: str) -> Cell:
 
 
 def _cell(record: Mapping[str, Any], text: Any) -> Cell:
-    return Cell(text(record) if record["empty_because"] is None else _short(record["empty_because"]))
+    return Cell(text(record) if record["empty_because"] is None else record["empty_because"])
 
 
-def _section_title(table: Table, section: Section, records: Sequence[Mapping[str, Any]]) -> str:
+def _section_title(section: Section, records: Sequence[Mapping[str, Any]]) -> str:
     key = section.key
-    if table.not_built is not None:
-        return f"Accuracy in %: nothing measured; {table.not_built}"
     trained = sorted({trained_text(record) for record in records if record["runs"]})
     if not trained:
         return f"Accuracy in %: nothing measured on {key.dataset} yet"
@@ -230,19 +162,22 @@ def _cost_grid(paper: Paper, table: Table, costs: Mapping[str, Cost], notes: Not
     printed = next(column for column in table.printed.columns if column.unit == "GMAC")
     columns: list[Column_] = [
         _labels(table, notes),
-        (Cell(f"{printed.title}\nprinted"), [_printed_cell(table, row, printed, notes) for row in table.rows]),
+        (
+            Cell(f"{printed.title}\nprinted"),
+            [printed_cell(table.printed, row.label, printed, notes) for row in table.rows],
+        ),
         (Cell("printed\nconvention"), [_convention(cost, notes) for cost in known]),
         (Cell("counted by\nfvcore"), [_counted(cost, "gmacs_fvcore", ".3f") for cost in known]),
         (Cell("parameters"), [_counted(cost, "params", ",d") for cost in known]),
     ]
     backbone = f"{table.backbone}, " if table.backbone else ""
     title = f"Cost in GMACs a clip: {backbone}{clip.frames} frames of {clip.size}x{clip.size}, {clip.classes} classes"
-    return grid(title, columns, cost_facts(known))
+    return grid(title, columns, [*cost_facts(known), *cost_sentences(paper, table, costs)])
 
 
 def _counted(cost: Cost, name: str, form: str) -> Cell:
     value = cost.get(name)
-    return Cell(format(value, form) if value is not None else _short(str(cost.get("not_measured") or "not measured")))
+    return Cell(format(value, form) if value is not None else str(cost.get("not_measured") or "not measured"))
 
 
 def _convention(cost: Cost, notes: Notes) -> Cell:
@@ -262,9 +197,3 @@ def _leftovers(around: Surroundings) -> tuple[str, ...]:
     if around.unfinished:
         remarks.append(f"{around.unfinished} runs are not finished and not counted.")
     return tuple(remarks)
-
-
-def signed(value: float, digits: int | None = None) -> str:
-    """``+3``, ``-0.5``, ``0``: with `digits` after the point, or as many as the number has."""
-    text = f"{value:+.{digits}f}" if digits is not None else f"{value:+g}"
-    return text.lstrip("+-") if float(text) == 0 else text

@@ -7,6 +7,7 @@ from typing import Any
 
 from vidrepro.evaluation.ceiling import why_no_ceiling
 from vidrepro.experiments import Paper, Row, Table
+from vidrepro.report.grid import Cell
 from vidrepro.report.runs import Run
 from vidrepro.report.sections import Section, SettingKey
 from vidrepro.report.statistics import accuracy, difference
@@ -27,7 +28,6 @@ def section_records(
         costs: experiment id -> what `vidrepro.cost.measure_paper` says about it.
         prepared: whether the setting's dataset is prepared here; decides why a cell is empty.
     """
-    baseline = section.runs.get(table.baseline or "", ())
     return [
         {
             "paper": paper.name,
@@ -37,7 +37,7 @@ def section_records(
             **printed_numbers(row),
             **_cost_numbers(costs.get(row.id)),
             **_setting_facts(section.key),
-            **_measured(section.runs.get(row.id, ()), baseline, is_baseline=row.id == table.baseline),
+            **_measured(section.runs.get(row.id, ()), section.runs.get(table.baseline_of(row) or "", ())),
             "empty_because": empty_reason(row, section, prepared=prepared),
         }
         for row in table.rows
@@ -53,8 +53,6 @@ def empty_reason(row: Row, section: Section, *, prepared: bool) -> str | None:
     """Why a row has no measured accuracy, or None if it has one."""
     if row.id in section.runs:
         return None
-    if row.not_built is not None:
-        return row.not_built
     return "not run" if prepared else f"{section.key.dataset} not prepared"
 
 
@@ -73,7 +71,7 @@ def _setting_facts(key: SettingKey) -> dict[str, Any]:
     }
 
 
-def _measured(runs: Sequence[Run], baseline: Sequence[Run], *, is_baseline: bool) -> dict[str, Any]:
+def _measured(runs: Sequence[Run], baseline: Sequence[Run]) -> dict[str, Any]:
     record: dict[str, Any] = dict.fromkeys(MEASURED_NAMES)
     if not runs:
         return record
@@ -98,10 +96,24 @@ def _measured(runs: Sequence[Run], baseline: Sequence[Run], *, is_baseline: bool
     }
     for metric in METRICS:
         record |= _accuracy_numbers(metric, runs)
-    if baseline and not is_baseline:
+    if baseline:
         gain = difference({run.seed: run.best.top1 for run in runs}, {run.seed: run.best.top1 for run in baseline})
         record |= {"delta_top1": gain.mean, "delta_top1_sd": gain.sd}
     return record
+
+
+def accuracy_cell(record: Mapping[str, Any], metric: str, *, interval: bool = True) -> Cell:
+    """An accuracy of a record as a table shows it: ``44.0 [40.6, 47.5]`` or ``42.0 ± 2.6``, or why there is none."""
+    if record["empty_because"] is not None:
+        return Cell(record["empty_because"])
+    if record[metric] is None:
+        return Cell("not measured")
+    text = f"{record[metric]:.1f}"
+    if record[f"{metric}_sd"] is not None:
+        text += f" ± {record[f'{metric}_sd']:.1f}"
+    elif interval:
+        text += f" [{record[f'{metric}_low']:.1f}, {record[f'{metric}_high']:.1f}]"
+    return Cell(text)
 
 
 def _accuracy_numbers(metric: str, runs: Sequence[Run]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ _LATEX = {
 def markdown(report: TableReport) -> str:
     """GitHub-flavoured Markdown."""
     lines = [f"# {_escape_markdown(report.title)}", ""]
-    for grid in report.grids:
+    for grid in (*report.grids, *report.verdicts):
         lines += [f"**{_escape_markdown(grid.title)}**", "", _markdown_row(_markdown_cell(cell) for cell in grid.heads)]
         lines.append(_markdown_row(["---", *(["---:"] * (len(grid.heads) - 1))]))
         lines += [_markdown_row(_markdown_cell(cell) for cell in row) for row in grid.rows]
@@ -57,7 +57,7 @@ def markdown(report: TableReport) -> str:
 def latex(report: TableReport) -> str:
     """A LaTeX ``table`` per grid; needs booktabs and textcomp."""
     lines = ["% Made by vidrepro; needs \\usepackage{booktabs,textcomp}.", f"% {_one_line(report.title)}"]
-    for grid in report.grids:
+    for grid in (*report.grids, *report.verdicts):
         lines += [
             "",
             r"\begin{table}[t]",
@@ -109,7 +109,7 @@ def terminal(report: TableReport) -> RenderableType:
         return Padding(Text(text, style="dim"), (0, 0, 0, 2))
 
     parts: list[RenderableType] = [Text(report.title, style="bold")]
-    for grid in report.grids:
+    for grid in (*report.grids, *report.verdicts):
         shown = RichTable(title=Text(grid.title, style="italic"), title_justify="left", box=SIMPLE_HEAD)
         for position, head in enumerate(grid.heads):
             shown.add_column(Text(_plain(head)), justify="right" if position else "left", vertical="bottom")

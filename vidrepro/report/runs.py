@@ -33,6 +33,9 @@ class DatasetFacts(_Record):
 
     name: str
     fingerprint: str
+    selection: str | None = None  # fingerprint under the run's fold and task; older records have none
+    fold: str | None = None
+    task: str | None = None
     version: str | int | None = None
     preset: str | None = None
     classes: int
@@ -56,6 +59,7 @@ class Score(_Record):
     """Accuracies in percent at one epoch, with the counts intervals need."""
 
     epoch: int
+    split: str = "val"
     clips: int = Field(ge=1)
     top1: float = Field(ge=0, le=100)
     top1_correct: int

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from vidrepro.errors import ResultsError, VidreproError
 from vidrepro.experiments import Paper, Row, Table, resolve_row
 from vidrepro.report.runs import DatasetFacts, Run
+
+Runs = dict[tuple[str | None, str | None], tuple[Run, ...]]  # (config, prepared dataset) -> runs by seed
 
 
 @dataclass(frozen=True, order=True)
@@ -29,10 +31,12 @@ class Section:
         key: the setting.
         runs: experiment id -> its runs in the order of their seeds; rows without runs are absent. The baseline's runs
             are here even if the table does not print that row.
+        compared: the same for every experiment that the paper's sentences about the table compare.
     """
 
     key: SettingKey
     runs: dict[str, tuple[Run, ...]]
+    compared: dict[str, tuple[Run, ...]] = field(default_factory=dict)
 
     @property
     def dataset(self) -> DatasetFacts | None:
@@ -69,11 +73,36 @@ def collect_sections(
         if dataset not in (None, key.dataset) or preset not in (None, key.preset):
             continue
         configs = {row.id: _fingerprint(row, key) for row in _rows_with_baseline(paper, table)}
-        identities = {row: (config, key.fingerprint) for row, config in configs.items()}
-        found = {row: by_identity[identity] for row, identity in identities.items() if identity in by_identity}
+        found = _runs_of(configs, key, by_identity)
         if any(row.id in found and not _belongs_elsewhere(row, key, table, paper) for row in table.rows):
-            sections.setdefault((key.fingerprint, *configs.values()), Section(key, found))
+            compared = {name: _fingerprint(paper.row(name), key) for name in _compared(paper, table)}
+            section = Section(key, found, _runs_of(compared, key, by_identity))
+            sections.setdefault((key.fingerprint, *configs.values()), section)
     return list(sections.values())
+
+
+def find_runs(
+    paper: Paper, runs: Sequence[Run], row: Row, overrides: Sequence[str] = ()
+) -> dict[SettingKey, tuple[Run, ...]]:
+    """A row's runs under every setting of the paper's runs, with `overrides` on top of the setting's own."""
+    by_identity = _by_identity(runs)
+    found = {}
+    for key in sorted({_key(run) for run in runs if _is_of(run, paper)}, key=lambda key: _order(key, paper)):
+        changed = replace(key, overrides=(*key.overrides, *overrides))
+        identity = (_fingerprint(row, changed), key.fingerprint)
+        if identity in by_identity:
+            found[key] = by_identity[identity]
+    return found
+
+
+def _runs_of(configs: dict[str, str | None], key: SettingKey, by_identity: Runs) -> dict[str, tuple[Run, ...]]:
+    identities = {row: (config, key.fingerprint) for row, config in configs.items()}
+    return {row: by_identity[identity] for row, identity in identities.items() if identity in by_identity}
+
+
+def _compared(paper: Paper, table: Table) -> list[str]:
+    named = (name for claim in paper.claims if table.id in claim.tables for name in claim.experiments)
+    return list(dict.fromkeys(named))
 
 
 def shown_runs(sections: Iterable[Section]) -> set[str]:
@@ -81,7 +110,7 @@ def shown_runs(sections: Iterable[Section]) -> set[str]:
     return {run.id for section in sections for runs in section.runs.values() for run in runs}
 
 
-def _by_identity(runs: Sequence[Run]) -> dict[tuple[str | None, str | None], tuple[Run, ...]]:
+def _by_identity(runs: Sequence[Run]) -> Runs:
     grouped: dict[tuple[str | None, str | None], dict[int, Run]] = {}
     for run in runs:
         seeds = grouped.setdefault((run.config_fingerprint, run.dataset.fingerprint), {})
@@ -130,7 +159,7 @@ def _rows_with_baseline(paper: Paper, table: Table) -> list[Row]:
     rows = list(table.rows)
     if table.baseline is not None and table.baseline not in {row.id for row in rows}:
         rows.append(paper.row(table.baseline))
-    return [row for row in rows if row.runnable]
+    return rows
 
 
 def _fingerprint(row: Row, key: SettingKey) -> str | None:

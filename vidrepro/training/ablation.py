@@ -38,20 +38,23 @@ class Job:
 
 
 def plan(
-    rows: Sequence[tuple[str, RunConfig]], seeds: Sequence[int], dataset_fingerprint: str, results: Path
+    rows: Sequence[tuple[str, RunConfig]],
+    seeds: Sequence[int],
+    dataset_fingerprint: Callable[[RunConfig], str],
+    results: Path,
 ) -> list[Job]:
     """The runs behind a choice of rows and seeds, in the rows' order, each once.
 
     Args:
         rows: (experiment id, resolved config).
         seeds: one run per row and seed.
-        dataset_fingerprint: of the prepared dataset.
+        dataset_fingerprint: of the prepared dataset under a config's fold and task.
         results: where finished runs are looked up.
     """
     jobs: dict[str, Job] = {}
     for seed in seeds:
         for experiment, config in rows:
-            name = run_id(config, dataset_fingerprint, seed)
+            name = run_id(config, dataset_fingerprint(config), seed)
             if name in jobs:
                 jobs[name].experiments.append(experiment)
             else:

@@ -78,7 +78,7 @@ def execute_run(
         restart: forget an interrupted attempt. A finished run is never repeated; delete its folder for that.
         reporter: told about progress.
         stop: asked whether to stop.
-        say: told in a sentence what became of start weights, or why there is no cache.
+        say: told in a sentence what became of start weights, why there is no cache, or that there is no split val.
 
     Returns:
         The run's folder; its run.json is complete.
@@ -87,7 +87,8 @@ def execute_run(
         VidreproError: see `Trainer`; also if another process holds the run.
         Interrupted: when asked to stop; the same call goes on later.
     """
-    name = run_id(config, manifest.fingerprint, seed)
+    selection = manifest.selection_fingerprint(fold=config.data.fold, task=config.data.task)
+    name = run_id(config, selection, seed)
     folder = runs_folder(results) / name
     if is_finished(folder):
         return folder
@@ -103,6 +104,8 @@ def execute_run(
     )
     if trainer.model.load_report and say:
         say(f"start weights {config.model.weights}: {trainer.model.load_report}")
+    if trainer.eval_split != "val" and say:
+        say(f"'{manifest.name}' has no split val: the best epoch is chosen on '{trainer.eval_split}', as its papers do")
     make_run_folder(results, name)
     with _only_one_process(folder):
         if is_finished(folder):
@@ -145,6 +148,7 @@ def _frame_counts(manifest: Manifest) -> list[int]:
 def _record(trainer: Trainer, name: str, provenance: dict[str, Any] | None, threads: int | None) -> dict[str, Any]:
     config, manifest, state = trainer.config, trainer.manifest, trainer.state
     info = manifest.info
+    fold, task = config.data.fold, config.data.task
     return {
         "schema": SCHEMA,
         "id": name,
@@ -157,12 +161,17 @@ def _record(trainer: Trainer, name: str, provenance: dict[str, Any] | None, thre
         "dataset": {
             "name": manifest.name,
             "fingerprint": manifest.fingerprint,
+            "selection": trainer.selection,
+            "fold": fold or info.get("fold"),
+            "task": task,
             "version": info.get("version"),
+            "label_order": info.get("label_order") if task is None else None,
             "preset": info.get("preset"),
-            "classes": len(manifest.classes),
-            "order_blind_ceiling": info.get("order_blind_ceiling"),
-            "counts": manifest.counts(),
+            "classes": manifest.num_classes(task),
+            "order_blind_ceiling": info.get("order_blind_ceiling") if fold is None and task is None else None,
+            "counts": manifest.counts(fold),
             "frame_counts": _frame_counts(manifest),
+            "completeness": info.get("completeness"),
         },
         "protocol": str(config.data.protocol),
         "backbone": {

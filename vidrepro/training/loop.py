@@ -22,6 +22,7 @@ from vidrepro.evaluation.evaluate import evaluate
 from vidrepro.evaluation.metrics import accuracies
 from vidrepro.evaluation.scores import Scores, save_scores, scores_path
 from vidrepro.models import build_from_config
+from vidrepro.models.layout import to_channels_last
 from vidrepro.runs import checkpoint
 from vidrepro.runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT, code_version
 from vidrepro.training import optimisation
@@ -57,7 +58,8 @@ class Trainer:
 
     Args:
         config: the resolved settings.
-        manifest: the prepared dataset; its splits ``train`` and ``val`` are used.
+        manifest: the prepared dataset; its splits ``train`` and ``val`` are used (``test`` where it has no ``val``),
+            under the config's fold and task.
         seed: of the initial weights, the order of clips and every augmentation.
         folder: of the run; checkpoints and scores go there.
         device: where to train.
@@ -83,12 +85,17 @@ class Trainer:
         self.config, self.manifest, self.seed, self.folder = config, manifest, seed, folder
         self.device, self.workers, self.reporter, self.stop = device, workers, reporter, stop
         torch.manual_seed(seed)
-        self.model = build_from_config(config.model, frames=config.data.frames, classes=len(manifest.classes))
+        fold, task = config.data.fold, config.data.task
+        self.selection = manifest.selection_fingerprint(fold=fold, task=task)
+        self.eval_split = manifest.eval_split(fold)
+        self.model = build_from_config(config.model, frames=config.data.frames, classes=manifest.num_classes(task))
         self.model.to(device)
         if config.train.channels_last:
-            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.train_set = ClipDataset(manifest, "train", config.data, seed=seed, training=True, cache=cache)
-        self.val_set = ClipDataset(manifest, "val", config.data, seed=seed, training=False, cache=cache)
+            to_channels_last(self.model)
+        self.train_set, self.val_set = (
+            ClipDataset(manifest, split, config.data, seed=seed, training=training, cache=cache)
+            for split, training in (("train", True), (self.eval_split, False))
+        )
         self.loader = make_loader(
             self.train_set,
             config.train.batch_size,
@@ -162,7 +169,7 @@ class Trainer:
     def _identity(self) -> dict[str, Any]:
         return {
             "config": self.config.fingerprint,
-            "dataset": self.manifest.fingerprint,
+            "dataset": self.selection,
             "seed": self.seed,
         }
 
@@ -249,13 +256,13 @@ class Trainer:
             state.last = measured
             if state.best is None or measured["top1"] > state.best["top1"]:
                 state.best = measured
-                save_scores(scores_path(self.folder, "val", scores.protocol, "best"), scores)
+                save_scores(scores_path(self.folder, self.eval_split, scores.protocol, "best"), scores)
                 checkpoint.save_checkpoint(
                     self.folder / BEST_CHECKPOINT,
                     {**self._identity(), "epoch": state.epoch + 1, "model": self.model.state_dict()},
                 )
             if final:
-                save_scores(scores_path(self.folder, "val", scores.protocol, "last"), scores)
+                save_scores(scores_path(self.folder, self.eval_split, scores.protocol, "last"), scores)
         state.history.append(record)
         state.epoch, state.batch = state.epoch + 1, 0
         state.loss_sum, state.correct, state.clips = 0.0, 0, 0
@@ -278,11 +285,12 @@ class Trainer:
             np.asarray(self.val_set.ids),
             labels,
             logits,
-            self.manifest.fingerprint,
+            self.selection,
             str(self.config.data.protocol),
+            self.manifest.info.get("completeness"),
         )
-        pairs = self.manifest.info.get("reversal_pairs", [])
-        return {"epoch": epoch, "split": "val", **accuracies(labels, logits, pairs)}, scores
+        pairs = self.manifest.reversal_pairs(self.config.data.task)
+        return {"epoch": epoch, "split": self.eval_split, **accuracies(labels, logits, pairs)}, scores
 
     def _report(self, clock: _Clock) -> None:
         if self.reporter is None:
@@ -307,7 +315,7 @@ class Trainer:
 
     def _report_evaluation(self, done: int, clips: int) -> None:
         if self.reporter is not None and self._progress is not None:
-            self.reporter.update(replace(self._progress, phase="val", batch=done, batches=clips))
+            self.reporter.update(replace(self._progress, phase=self.eval_split, batch=done, batches=clips))
 
     def _save_last(self) -> None:
         now = time.monotonic()

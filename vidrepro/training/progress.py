@@ -30,7 +30,7 @@ class Progress:
     data_seconds: float  # a batch, waiting for the loader
     compute_seconds: float  # a batch, everything else
     remaining_seconds: float  # of training and of the evaluations between
-    phase: str = "train"  # or "val": then batch and batches count clips
+    phase: str = "train"  # or the split being evaluated: then batch and batches count clips
 
     def line(self) -> str:
         """One line for people."""

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from vidrepro.errors import UnknownNameError, closest, unknown_name
+from vidrepro.errors import closest, unknown_name
 
 if TYPE_CHECKING:
     from vidrepro.data.manifest import Manifest
+    from vidrepro.data.sources.official import Guide
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Description:
     name: str
     content: str
     origin: str
+    guide: Guide | None = None
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,13 @@ class Options:
         force: replace what was prepared with other settings, or is damaged.
         progress: called with (clips done, clips in all).
         say: called with a sentence for the user.
+        split: which fold becomes the manifest's splits, None for the first.
+        label_order: by its name, None for the one of the papers' code.
+        allow_missing: share of a split's official clips that may be lacking; 1 takes whatever is there.
+        reencode: short side of H.264 copies to be made, None for none.
+        frames: short side of copies as JPEG pictures, None for none.
+        quality: of the copies.
+        unpack_progress: called with (bytes, bytes in all) while archives are unpacked.
     """
 
     data_folder: Path
@@ -51,6 +60,25 @@ class Options:
     force: bool = False
     progress: Callable[[int, int], None] | None = None
     say: Callable[[str], None] | None = None
+    split: str | None = None
+    label_order: str | None = None
+    allow_missing: float = 0.0
+    reencode: int | None = None
+    frames: int | None = None
+    quality: int | None = None
+    unpack_progress: Callable[[int, int], None] | None = None
+
+
+class PreparationInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a preparation; what is done stays, and the same call goes on.
+
+    Attributes:
+        done, total: clips finished, clips in all.
+    """
+
+    def __init__(self, done: int, total: int) -> None:
+        super().__init__(f"interrupted: {done} of {total} clips are done; the same command goes on from there")
+        self.done, self.total = done, total
 
 
 class Source(Protocol):
@@ -63,32 +91,30 @@ class Source(Protocol):
         """Prepare one of them."""
 
 
+OFFICIAL = ("ssv1", "ssv2", "diving48", "egtea", "epic55", "ucf101", "hmdb51", "kinetics400")
+"""The datasets of the papers, made from downloads of the user's; each is the module of its name."""
+
 SOURCES: dict[str, str] = {
     "synthetic": "vidrepro.data.sources.synthetic",
     "synthetic-small": "vidrepro.data.sources.synthetic",
     "synthetic-full": "vidrepro.data.sources.synthetic",
+    **{name: f"vidrepro.data.sources.{name}" for name in OFFICIAL},
 }
 """Dataset name → module."""
-
-NOT_YET = ("ssv1", "ssv2", "diving48", "egtea", "epic55", "ucf101", "hmdb51")
-"""The papers' datasets that this version cannot prepare yet."""
 
 
 def find_source(name: str) -> Source:
     """The source of a dataset.
 
     Raises:
-        UnknownNameError: if there is none, or none yet.
+        UnknownNameError: if there is none.
     """
-    if name in NOT_YET:
-        raise UnknownNameError(
-            f"this version of vidrepro cannot prepare '{name}' yet",
-            given=name,
-            allowed=SOURCES,
-            hint="vidrepro prepare synthetic needs no download; vidrepro prepare list tells what each one is",
-        )
     if name not in SOURCES:
         raise unknown_name("dataset", name, SOURCES)
+    if name in OFFICIAL:
+        from vidrepro.data.sources.engine import OfficialSource
+
+        return OfficialSource(SOURCES[name])
     return cast(Source, importlib.import_module(SOURCES[name]))
 
 
@@ -99,17 +125,18 @@ def how_to_prepare(name: str, prepared: Iterable[str] = ()) -> str:
         prepared: the datasets that are there, one of which may be meant.
     """
     if name in SOURCES:
-        return f"vidrepro prepare {name}"
-    if name in NOT_YET:
-        return f"this version of vidrepro cannot prepare '{name}' yet; it can prepare {', '.join(SOURCES)}"
-    near = [other for other in closest(name, [*prepared, *SOURCES, *NOT_YET], count=1) if other != name]
+        return prepare_command(name)
+    near = [other for other in closest(name, [*prepared, *SOURCES], count=1) if other != name]
     question = f"did you mean '{near[0]}'? " if near else ""
     return f"{question}vidrepro prepare list tells what can be prepared"
 
 
+def prepare_command(name: str, options: str = "") -> str:
+    """The command that prepares a dataset of `SOURCES`."""
+    return f"vidrepro prepare {name}" + " --root FOLDER" * (name in OFFICIAL) + options
+
+
 def describe_all() -> list[Description]:
-    """Every dataset that can be prepared."""
-    modules = dict.fromkeys(SOURCES.values())
-    return [
-        description for module in modules for description in cast(Source, importlib.import_module(module)).describe()
-    ]
+    """Every dataset that can be prepared, the embedded one first."""
+    names = {SOURCES[name]: name for name in reversed(SOURCES)}
+    return [description for name in reversed(names.values()) for description in find_source(name).describe()]

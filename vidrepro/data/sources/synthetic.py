@@ -12,7 +12,7 @@ from typing import Any
 from vidrepro.data.dataset_info import complete_info
 from vidrepro.data.encode import write_video
 from vidrepro.data.manifest import Journal, Manifest, check_files, load_manifest, write_manifest
-from vidrepro.data.sources import Description, Options
+from vidrepro.data.sources import Description, Options, PreparationInterrupted
 from vidrepro.data.sources.parallel import run_chunks, usable_cores
 from vidrepro.data.synthetic.annotations import save_annotations
 from vidrepro.data.synthetic.draws import GENERATOR_VERSION
@@ -30,18 +30,6 @@ _CHUNK = 8  # clips a worker makes at a time: few enough that Ctrl-C is answered
 _OURS = ("clips", "annotations", "cache", "manifest.csv", "dataset.json")
 # A clip's file, or a worker's unfinished one: all that is ours in a folder outside the data folder.
 _OUR_FILE = re.compile(r"\.?(train|val|test)-\d{6}(-\w+)?")
-
-
-class PreparationInterrupted(KeyboardInterrupt):
-    """Ctrl-C during a preparation; what is done stays, and the same call goes on.
-
-    Attributes:
-        done, total: clips finished, clips in all.
-    """
-
-    def __init__(self, done: int, total: int) -> None:
-        super().__init__(f"interrupted: {done} of {total} clips are done; the same command goes on from there")
-        self.done, self.total = done, total
 
 
 def describe() -> list[Description]:

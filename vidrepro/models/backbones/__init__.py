@@ -10,21 +10,32 @@ from torch import nn
 from torchvision.models import MobileNet_V2_Weights, ResNet18_Weights, ResNet50_Weights, WeightsEnum
 
 from vidrepro.errors import unknown_name
-from vidrepro.models.backbones import mobilenetv2
+from vidrepro.models.backbones import i3d, mobilenetv2
 from vidrepro.models.backbones.resnet import micro, resnet18, resnet50, resnet_options
 from vidrepro.models.options import Option, complete
 
 
 @dataclass(frozen=True)
 class BackboneEntry:
-    """How a backbone is made, what it can be told, and torchvision's weights for it at the default options."""
+    """How a backbone is made, what it can be told, and torchvision's weights for it at the default options.
+
+    Attributes:
+        make: the network, from all its options.
+        options: what can be set.
+        imagenet: the weights; inflated over time where the network has a temporal dimension.
+        beside_weights: options that decide no tensor's shape: the weights fit whatever they are.
+    """
 
     make: Callable[..., nn.Module]
     options: Mapping[str, Option]
     imagenet: WeightsEnum | None = None
+    beside_weights: frozenset[str] = frozenset()
 
 
 BACKBONES: dict[str, BackboneEntry] = {
+    "i3d-resnet18": BackboneEntry(
+        i3d.i3d_resnet18, i3d.OPTIONS, ResNet18_Weights.IMAGENET1K_V1, frozenset({"inflation", "input_layout"})
+    ),
     "micro": BackboneEntry(micro, resnet_options(width=16, stem="small")),
     "mobilenetv2": BackboneEntry(mobilenetv2.MobileNetV2, mobilenetv2.OPTIONS, MobileNet_V2_Weights.IMAGENET1K_V1),
     "resnet18": BackboneEntry(resnet18, resnet_options(), ResNet18_Weights.IMAGENET1K_V1),

@@ -1,6 +1,7 @@
 """What a paper plugs into a backbone, by name. Adding one: its file, and one line in `MECHANISMS`.
 
-A mechanism is one module, ``(N*T, C, H, W)`` to the same shape, with the number of frames fixed at construction.
+A mechanism is one module, ``(N*T, C, H, W)`` to the same shape, with the number of frames fixed at construction. One of
+a user's own needs no line: it is named ``my_package.my_module:MyMechanism`` (`vidrepro.models.mechanisms.external`).
 """
 
 from __future__ import annotations
@@ -14,9 +15,20 @@ import yaml
 from torch import nn
 
 from vidrepro.errors import ModelError, unknown_name
-from vidrepro.models.mechanisms import m2a
+from vidrepro.models.mechanisms import external, m2a
+from vidrepro.models.mechanisms.tam import TAMOriginal
+from vidrepro.models.mechanisms.tdn import TDNOriginal
+from vidrepro.models.mechanisms.tea import TEAOriginal
 from vidrepro.models.mechanisms.tsm import TemporalShift
-from vidrepro.models.options import Option, complete, require_positive_integer, require_switch
+from vidrepro.models.options import (
+    POSITIONS,
+    Option,
+    choice,
+    complete,
+    positive_integer,
+    require_positive_integer,
+    require_switch,
+)
 
 VARIANT_NAMES = ("official", "paper")
 
@@ -28,18 +40,30 @@ class MechanismEntry:
     Attributes:
         make: ``make(channels, frames, **options)``, without the option ``position``.
         options: what can be set.
-        variants: the options that ``official`` and ``paper`` stand for.
+        variant_options: ``variant_options(variant, settings)``: the options that ``official`` or ``paper`` stands for,
+            which may depend on the options settled so far.
+        normal_form: the same options with those that do nothing together at their defaults.
         fixed: options the name itself decides.
     """
 
     make: Callable[..., nn.Module]
     options: Mapping[str, Option] = field(default_factory=dict)
-    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    variant_options: Callable[[str, Mapping[str, Any]], Mapping[str, Any]] = lambda variant, settings: {}
+    normal_form: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
     fixed: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _m2a(**fixed: str) -> MechanismEntry:
-    return MechanismEntry(m2a.GatedMotionAttention, m2a.OPTIONS, m2a.VARIANTS, fixed)
+    return MechanismEntry(m2a.GatedMotionAttention, m2a.OPTIONS, m2a.variant_options, m2a.normal_form, fixed)
+
+
+def _original(make: Callable[..., nn.Module], reduction: int) -> MechanismEntry:
+    # All three stand between the first activation and the second convolution of a bottleneck in their own networks.
+    options = {
+        "reduction": positive_integer(reduction, "the inner layers work on 1/reduction of the channels"),
+        "position": choice("before_second_conv", POSITIONS, "where in a block of the backbone"),
+    }
+    return MechanismEntry(make, options)
 
 
 MECHANISMS: dict[str, MechanismEntry] = {
@@ -48,7 +72,31 @@ MECHANISMS: dict[str, MechanismEntry] = {
     "m2a": _m2a(),
     "m2a-motion": _m2a(motion="m2a", attention="none"),
     "m2a-attention": _m2a(motion="none", attention="m2a"),
+    "tea": _m2a(motion="tea", attention="none"),
+    "tdn": _m2a(motion="tdn", attention="none"),
+    "tam": _m2a(motion="none", attention="tam"),
+    "tea-original": _original(TEAOriginal, 16),
+    "tdn-original": _original(TDNOriginal, 16),
+    "tam-original": _original(TAMOriginal, 4),
 }
+
+
+def mechanism_entry(name: str) -> MechanismEntry:
+    """The entry of a name in `MECHANISMS`, or of a user's own class.
+
+    Raises:
+        UnknownNameError: if nobody knows the name.
+        ModelError: for a class that cannot be imported.
+    """
+    if external.is_external(name):
+        return MechanismEntry(
+            lambda channels, frames, **options: external.make(name, channels, frames, options),
+            external.options_of(name),
+        )
+    if name not in MECHANISMS:
+        hint = f"a class of your own is named {external.FORM}" if "." in name else None
+        raise unknown_name("mechanism", name, MECHANISMS, hint=hint)
+    return MECHANISMS[name]
 
 
 @dataclass(frozen=True)
@@ -60,27 +108,30 @@ class ResolvedMechanism:
 
     @property
     def position(self) -> str:
-        """``before`` or ``after_first_conv``: where in a block it goes."""
+        """Where in a block it goes: one of `vidrepro.models.options.POSITIONS`."""
         return self.options.get("position", "before")
 
     def make(self, channels: int, frames: int) -> nn.Module:
         """The module for frames of `channels` channels in clips of `frames` frames."""
         options = {name: value for name, value in self.options.items() if name != "position"}
-        return MECHANISMS[self.name].make(channels, frames, **options)
+        return mechanism_entry(self.name).make(channels, frames, **options)
 
 
 Spec = str | Mapping[str, Any]
 
-_SPEC_FORMS = "a name, name(option=value, option=value), or a mapping that says motion and attention"
+_SPEC_FORMS = (
+    f"a name, name(option=value, option=value), a mapping that says motion and attention, or a class: {external.FORM}"
+)
 
 
 def resolve_mechanism(spec: Spec, variant: str, options: Mapping[str, Any]) -> ResolvedMechanism:
     """Fill in every option of a mechanism: the variant's choices, then the spec's own, then `options`.
 
     Args:
-        spec: a name (``m2a-motion``), a name with options (``m2a(motion=m2a, attention=none)``), or the options of
-            ``m2a`` as a mapping that says both motion and attention (``{"motion": "m2a", "attention": "none"}``); its
-            key ``temporal_shift`` is for `split_temporal_shift`.
+        spec: a name (``m2a-motion``), a name with options (``m2a(motion=m2a, attention=none)``), the options of
+            ``m2a`` as a mapping that says both motion and attention (``{"motion": "m2a", "attention": "none"}``), or a
+            user's own class (``my_package.my_module:MyMechanism``, options as for a name). ``temporal_shift`` in it is
+            for `split_temporal_shift`.
 
     Raises:
         UnknownNameError: for an unknown mechanism, variant or option.
@@ -89,7 +140,7 @@ def resolve_mechanism(spec: Spec, variant: str, options: Mapping[str, Any]) -> R
     name, in_spec = parse_spec(spec)
     if variant not in VARIANT_NAMES:
         raise unknown_name("variant", str(variant), VARIANT_NAMES)
-    entry = MECHANISMS[name]
+    entry = mechanism_entry(name)
     given = {**in_spec, **options}
     twice = sorted(set(in_spec) & set(options))
     if twice:
@@ -101,23 +152,38 @@ def resolve_mechanism(spec: Spec, variant: str, options: Mapping[str, Any]) -> R
                 given=f"{option}={value}",
                 hint=f"use m2a({option}={value}, ...) for another combination",
             )
-    settings = {**entry.variants.get(variant, {}), **entry.fixed, **given}
-    resolved = complete(f"mechanism '{name}'", entry.options, settings)
+    asked = {**entry.fixed, **given}
+    resolved = complete(f"mechanism '{name}'", entry.options, {**entry.variant_options(variant, asked), **asked})
     m2a.require_a_block(resolved.get("motion"), resolved.get("attention"))
-    return ResolvedMechanism(name, resolved)
+    return ResolvedMechanism(name, entry.normal_form(resolved))
 
 
 def split_temporal_shift(spec: Spec) -> tuple[Spec, bool]:
-    """Take the switch ``temporal_shift`` out of a spec written as a mapping: it is about the network, not the module.
+    """Take the switch ``temporal_shift`` out of a spec: it is about the network, not the module.
 
     Raises:
-        ModelError: if it is neither true nor false.
+        ModelError: if it is neither true nor false, or the spec is not understood.
     """
-    if not isinstance(spec, Mapping):
+    if isinstance(spec, Mapping):
+        module = dict(spec)
+        shift = module.pop("temporal_shift", False)
+        return module, require_switch("temporal_shift", shift)
+    if not isinstance(spec, str) or "temporal_shift" not in spec:
         return spec, False
-    module = dict(spec)
-    shift = module.pop("temporal_shift", False)
-    return module, require_switch("temporal_shift", shift)
+    name, options = parse_spec(spec)
+    shift = require_switch("temporal_shift", options.pop("temporal_shift", False))
+    return f"{name}({', '.join(f'{option}={value}' for option, value in options.items())})", shift
+
+
+def external_digest(spec: Spec) -> str | None:
+    """What identifies the code of a user's own mechanism: SHA-256 of its source file; None for a name of ours.
+
+    Raises:
+        ModelError: for a spec that is not understood, or a class that cannot be imported.
+    """
+    module, _ = split_temporal_shift(spec)
+    name, _ = parse_spec(module)
+    return external.class_digest(name) if external.is_external(name) else None
 
 
 def takes_option(mechanism: Spec, name: str) -> bool:
@@ -131,7 +197,7 @@ def takes_option(mechanism: Spec, name: str) -> bool:
         ModelError: for a spec that is not understood.
     """
     module, _ = split_temporal_shift(mechanism)
-    return name in MECHANISMS[parse_spec(module)[0]].options
+    return name in mechanism_entry(parse_spec(module)[0]).options
 
 
 def parse_spec(spec: Spec) -> tuple[str, dict[str, Any]]:
@@ -150,8 +216,7 @@ def parse_spec(spec: Spec) -> tuple[str, dict[str, Any]]:
     if match is None:
         raise ModelError("the mechanism is not understood", given=repr(spec), allowed=_SPEC_FORMS)
     name, inside = match.groups()
-    if name not in MECHANISMS:
-        raise unknown_name("mechanism", name, MECHANISMS)
+    mechanism_entry(name)
     options: dict[str, Any] = {}
     for part in filter(None, (piece.strip() for piece in (inside or "").split(","))):
         option, separator, value = (piece.strip() for piece in part.partition("="))
@@ -188,7 +253,7 @@ def build_mechanism(spec: Spec, channels: int, frames: int, variant: str = "offi
 
     Args:
         spec: see `resolve_mechanism`; ``tsm`` is the temporal shift, ``none`` the identity. ``temporal_shift: False``
-            may stand in a mapping, or among the options.
+            may stand in it, or among the options.
         variant: ``official`` (the authors' released code) or ``paper`` (the text).
         options: each overrides one choice of the variant. ``position`` is accepted and has no effect here: it says
             where a network would place the module.

@@ -1,16 +1,22 @@
-"""M2A and its ablations: motion and attention between two 1x1 convolutions, as a gate on the input.
+"""M2A's shell: motion and attention between two 1x1 convolutions, as a gate on the input; M2A's own two blocks.
 
 Sources: the M2A paper, section 3 ("text" below); the authors' repository gebob19/M2A, `ops/temporal_shift.py`
-("released"), which printed the paper's numbers. They differ in four choices, each an option of its own:
+("released"), which printed the paper's numbers. They differ in these choices, each an option of its own:
 
-========  ===========================================  ==================================================
-option    ``official`` (released)                      ``paper`` (text)
-========  ===========================================  ==================================================
-boundary  zeros: the frame after the last is empty     first: the frame after the last is the first
-norm      with-attention: only if attention follows    always: straight after the reduction
-skip      reduced: adds the reduced features           attention-input: adds what entered the attention
-position  before: on the block's input                 after_first_conv: on the first convolution's output
-========  ===========================================  ==================================================
+================  =============================================  =================================================
+option            ``official`` (released)                        ``paper`` (text)
+================  =============================================  =================================================
+boundary          zeros: the frame after the last is empty       first: the frame after the last is the first
+norm              with-attention: only if attention follows      always: straight after the reduction
+skip              reduced: adds the reduced features             attention-input: adds what entered the attention
+position          before: on the block's input                   after_first_conv: on the first convolution's output
+tdn_backward      released: TDN's backward branch takes the      fixed: it takes the backward difference, as in TDN's
+                  forward branch's output for its input          own code
+patch_difference  released: by a pixel where the patches do      frame: always by a frame
+                  not divide the map's height
+================  =============================================  =================================================
+
+TAM without a motion block is released with neither norm nor skip (`variant_options`).
 
 `position` is where the module goes (`vidrepro.models.insertion`); the others are inside it. What goes into the two
 places of the shell, motion and attention, is looked up in `MOTIONS` and `ATTENTIONS`: another paper's block is a
@@ -19,7 +25,6 @@ module ``(N*T, c, h, w)`` to the same shape, made as ``Block(channels, frames, o
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -29,30 +34,18 @@ from torch import Tensor, nn
 
 from vidrepro.errors import ModelError
 from vidrepro.models.mechanisms.frames import split_frames
-from vidrepro.models.options import Option, choice, positive_integer
-
-
-class FrameDifference(nn.Module):
-    """Motion as the next frame minus this one: ``m_t = x_{t+1} - x_t`` (M2A, section 3, "Motion Block").
-
-    Args:
-        boundary: what follows the last frame: ``zeros`` (released: ``m_{T-1} = -x_{T-1}``) or ``first`` (text: the
-            clip's first frame). With T = 1 the result is ``-x`` or 0.
-    """
-
-    def __init__(self, frames: int, boundary: str) -> None:
-        super().__init__()
-        self.frames = frames
-        self.boundary = boundary
-
-    def forward(self, x: Tensor) -> Tensor:
-        clips = split_frames(x, self.frames)
-        first = clips[:, :1]
-        after_last = first if self.boundary == "first" else torch.zeros_like(first)
-        return (torch.cat([clips[:, 1:], after_last], dim=1) - clips).flatten(0, 1)
-
-    def extra_repr(self) -> str:
-        return f"frames={self.frames}, boundary={self.boundary}"
+from vidrepro.models.mechanisms.motion import BOUNDARIES, FrameDifference, require_reducible
+from vidrepro.models.mechanisms.patch_attention import (
+    DIFFERENCES,
+    PatchAttention,
+    attend,
+    attention_weights,
+    patch_size,
+)
+from vidrepro.models.mechanisms.tam import TAMBlock
+from vidrepro.models.mechanisms.tdn import BACKWARDS, TDNBlock
+from vidrepro.models.mechanisms.tea import TEABlock
+from vidrepro.models.options import POSITIONS, Option, choice, positive_integer
 
 
 class FrameAttention(nn.Module):
@@ -67,11 +60,15 @@ class FrameAttention(nn.Module):
         self.frames = frames
 
     def forward(self, x: Tensor) -> Tensor:
-        # Written out rather than as F.scaled_dot_product_attention: with T tokens there is no matrix worth fusing
-        # away, and MAC counters see both products.
-        tokens = split_frames(x, self.frames).flatten(2)
-        scores = torch.bmm(tokens * (1 / math.sqrt(tokens.shape[2])), tokens.transpose(1, 2))
-        return torch.bmm(scores.softmax(dim=2), tokens).reshape(x.shape)
+        return attend(self._tokens(x)).reshape(x.shape)
+
+    def weights(self, x: Tensor) -> Tensor:
+        """How much each frame (row) attends to each frame: ``(N, T, T)``, rows sum to one."""
+        tokens = self._tokens(x)
+        return attention_weights(tokens, tokens)
+
+    def _tokens(self, x: Tensor) -> Tensor:
+        return split_frames(x, self.frames).flatten(2)
 
     def extra_repr(self) -> str:
         return f"frames={self.frames}"
@@ -82,25 +79,88 @@ BlockFactory = Callable[[int, int, Mapping[str, Any]], nn.Module]
 # What can stand in each place of the shell: name -> (channels, frames, options) -> module.
 MOTIONS: dict[str, BlockFactory] = {
     "m2a": lambda channels, frames, options: FrameDifference(frames, options["boundary"]),
+    "tdn": lambda channels, frames, options: TDNBlock(channels, frames, backward=options["tdn_backward"]),
+    "tea": lambda channels, frames, options: TEABlock(channels, frames),
 }
 ATTENTIONS: dict[str, BlockFactory] = {
     "m2a": lambda channels, frames, options: FrameAttention(frames),
+    "tam": lambda channels, frames, options: TAMBlock(channels, frames),
+    "patch<s>": lambda channels, frames, options: PatchAttention(
+        frames,
+        patch_size(options["attention"]) or 1,
+        normalises=options["norm"] != "never",
+        skip=options["skip"],
+        difference=options["patch_difference"],
+    ),
 }
+
+
+def is_attention(name: object) -> bool:
+    """Whether it names an attention block: one of `ATTENTIONS`, with any whole number for the patch size, or none."""
+    return name in ("none", "m2a", "tam") or patch_size(name) is not None
+
 
 OPTIONS: dict[str, Option] = {
     "motion": choice("m2a", ("none", *MOTIONS), "the motion block"),
-    "attention": choice("m2a", ("none", *ATTENTIONS), "the attention block"),
+    "attention": Option(
+        "m2a",
+        is_attention,
+        "none, m2a, tam, patch<s> such as patch4",
+        "the attention block",
+        ("none", "m2a", "tam", "patch4", "patch8"),
+    ),
     "reduction": positive_integer(8, "the blocks work on 1/reduction of the channels"),
-    "boundary": choice("zeros", ("zeros", "first"), "what the frame difference finds after the last frame"),
+    "boundary": choice("zeros", BOUNDARIES, "what the frame difference finds after the last frame"),
     "norm": choice("with-attention", ("with-attention", "always", "never"), "layer norm of each reduced frame"),
     "skip": choice("reduced", ("reduced", "attention-input", "none"), "what is added to the attention's output"),
-    "position": choice("before", ("before", "after_first_conv"), "where in a block of the backbone"),
+    "position": choice("before", POSITIONS, "where in a block of the backbone"),
+    "tdn_backward": choice("released", BACKWARDS, "what the full-size branch of TDN's backward direction convolves"),
+    "patch_difference": choice("released", DIFFERENCES, "the difference where patches do not divide the map"),
 }
 
 VARIANTS: dict[str, dict[str, str]] = {
-    "official": {"boundary": "zeros", "norm": "with-attention", "skip": "reduced", "position": "before"},
-    "paper": {"boundary": "first", "norm": "always", "skip": "attention-input", "position": "after_first_conv"},
+    "official": {
+        "boundary": "zeros",
+        "norm": "with-attention",
+        "skip": "reduced",
+        "position": "before",
+        "tdn_backward": "released",
+        "patch_difference": "released",
+    },
+    "paper": {
+        "boundary": "first",
+        "norm": "always",
+        "skip": "attention-input",
+        "position": "after_first_conv",
+        "tdn_backward": "fixed",
+        "patch_difference": "frame",
+    },
 }
+
+
+def variant_options(variant: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The options a variant stands for in a shell of these blocks (``motion`` and ``attention`` of `settings`)."""
+    bundle: dict[str, Any] = dict(VARIANTS[variant])
+    if variant == "official" and _blocks(settings) == ("none", "tam"):
+        bundle |= {"norm": "never", "skip": "none"}
+    return bundle
+
+
+def normal_form(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The same shell with every option that does nothing in it at its default: equal networks, equal options."""
+    motion, attention = _blocks(options)
+    patches = patch_size(attention) is not None
+    idle = {
+        "boundary": motion != "m2a",
+        "tdn_backward": motion != "tdn",
+        "patch_difference": not patches or motion != "m2a",
+        "skip": attention == "none",
+    }
+    return {name: OPTIONS[name].default if idle.get(name) else value for name, value in options.items()}
+
+
+def _blocks(settings: Mapping[str, Any]) -> tuple[Any, Any]:
+    return tuple(settings.get(place, OPTIONS[place].default) for place in ("motion", "attention"))
 
 
 def require_a_block(motion: str | None, attention: str | None) -> None:
@@ -122,14 +182,16 @@ class GatedMotionAttention(nn.Module):
 
     ``d = conv_down(x)``; ``m = attention(motion(norm(d))) + skip``, each part if present; ``out = x * sigmoid(
     conv_up(m)) + x``. The norm is a layer norm without weights over the flattened ``(c, h, w)`` of each frame.
+    `PatchAttention` brings norms and skips of its own, and takes the motion between them.
 
     Args:
         channels: C.
         frames: T of every clip, fixed; 1 and odd numbers are legal.
-        motion, attention: names in `MOTIONS` and `ATTENTIONS`, or ``none``.
+        motion, attention: names in `MOTIONS` and `ATTENTIONS` (``patch4`` for ``patch<s>``), or ``none``.
         reduction: ``c = C // reduction`` channels between the two convolutions (rounded down, as released:
             24 -> 3 at reduction 8).
-        boundary, norm, skip: see the module's table. The skip belongs to the attention block and goes with it.
+        boundary, norm, skip, tdn_backward, patch_difference: see the module's table. The skip belongs to the attention
+            block and goes with it.
 
     Raises:
         ModelError: if fewer channels than `reduction` come in, or there is neither motion nor attention.
@@ -146,21 +208,25 @@ class GatedMotionAttention(nn.Module):
         boundary: str = "zeros",
         norm: str = "with-attention",
         skip: str = "reduced",
+        tdn_backward: str = "released",
+        patch_difference: str = "released",
     ) -> None:
         super().__init__()
-        if channels < reduction:
-            raise ModelError(
-                f"{channels} channels cannot be reduced by {reduction}",
-                given=channels,
-                allowed=f"at least {reduction} channels",
-                hint="make the backbone wider (its option 'width') or the option 'reduction' smaller",
-            )
+        require_reducible(channels, reduction)
         require_a_block(motion, attention)
         reduced = channels // reduction
-        options = {"boundary": boundary, "norm": norm, "skip": skip}
+        options = {
+            "attention": attention,
+            "boundary": boundary,
+            "norm": norm,
+            "skip": skip,
+            "tdn_backward": tdn_backward,
+            "patch_difference": patch_difference,
+        }
+        attention_kind = attention if attention in ATTENTIONS else "patch<s>"
         self.conv_down = nn.Conv2d(channels, reduced, 1)
         self.motion = MOTIONS[motion](reduced, frames, options) if motion != "none" else None
-        self.attention = ATTENTIONS[attention](reduced, frames, options) if attention != "none" else None
+        self.attention = ATTENTIONS[attention_kind](reduced, frames, options) if attention != "none" else None
         self.conv_up = nn.Conv2d(reduced, channels, 1)
         self.normalises = norm == "always" or (norm == "with-attention" and self.attention is not None)
         self.skip = skip if self.attention is not None else "none"
@@ -171,6 +237,9 @@ class GatedMotionAttention(nn.Module):
         return x * (gate + 1)
 
     def _features(self, reduced: Tensor) -> Tensor:
+        if isinstance(self.attention, PatchAttention):
+            over_patches: Tensor = self.attention(reduced, self.motion)
+            return over_patches
         features = F.layer_norm(reduced, reduced.shape[1:]) if self.normalises else reduced
         if self.motion is not None:
             features = self.motion(features)

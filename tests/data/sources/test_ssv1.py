@@ -1,0 +1,297 @@
+"""Something-Something V1 as it is downloaded, small: lists with every trap of the official format, folders of pictures."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mini import make_frames, make_video, picture_bytes
+
+from vidrepro.data.sources import ssv1
+from vidrepro.errors import DataError, UnknownNameError
+
+FILES = "something-something-v1"
+
+# labels.csv is not sorted; labels hold commas, apostrophes and parentheses. Blanks behind one, CRLF, blank last lines.
+LABELS = (
+    b"\xef\xbb\xbfHolding something\r\n"
+    b"Turning something upside down  \r\n"
+    b"Laying something on the table on its side, not upright\r\n"
+    b"Poking something so lightly that it doesn't or almost doesn't move\r\n"
+    b"Twisting (wringing) something wet until water comes out\r\n"
+    b"\r\n \r\n"
+)
+TRAIN = (
+    b"\xef\xbb\xbf100218;Turning something upside down\r\n"
+    b"7;Laying something on the table on its side, not upright \t\r\n"
+    b"24413;Holding something\r\n"
+    b"5071;Poking something so lightly that it doesn't or almost doesn't move\r\n"
+    b"\r\n"
+)
+VALIDATION = b"3;Twisting (wringing) something wet until water comes out\n41;Holding something"
+TEST = b"41775\n12\n\n"
+
+# by hand: 0 Holding, 1 Laying, 2 Poking, 3 Turning, 4 Twisting
+SORTED = [
+    ("100218", "train", 3, 1),
+    ("7", "train", 1, 2),
+    ("24413", "train", 0, 3),
+    ("5071", "train", 2, 4),
+    ("3", "val", 4, 1),
+    ("41", "val", 0, 2),
+]
+# by hand: 0 Holding, 1 Turning, 2 Laying, 3 Poking, 4 Twisting
+IN_FILE = [("100218", 1), ("7", 2), ("24413", 0), ("5071", 3), ("3", 4), ("41", 0)]
+IDS = [clip for clip, *_ in SORTED]
+
+
+def write_lists(folder: Path, **changed: bytes | None) -> Path:
+    """The four lists; `changed` gives other content for train, validation, test or labels, None leaves one out."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {"labels": LABELS, "train": TRAIN, "validation": VALIDATION, "test": TEST} | changed
+    for name, data in content.items():
+        if data is not None:
+            (folder / f"{FILES}-{name}.csv").write_bytes(data)
+    return folder
+
+
+def write_parts(folder: Path, count: int = 4) -> list[Path]:
+    """The clips as the download has them: one .tgz cut into parts without an extension, the last one shorter."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for clip in [*IDS, "41775", "12"]:
+            for number in range(9):
+                data = picture_bytes(number)
+                member = tarfile.TarInfo(f"20bn-something-something-v1/{clip}/{number + 1:05d}.jpg")
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+    folder.mkdir(parents=True, exist_ok=True)
+    parts, size = [], buffer.tell() // count + 1
+    for number in range(count):
+        parts.append(folder / f"20bn-something-something-v1-{number:02d}")
+        parts[-1].write_bytes(buffer.getvalue()[number * size : (number + 1) * size])
+    return parts
+
+
+def test_sorted_labels_are_the_default(tmp_path: Path) -> None:
+    catalogue = ssv1.read(write_lists(tmp_path), None, None)
+    assert catalogue.label_order == "sorted" == catalogue.label_orders[0]
+    assert catalogue.classes == (
+        "Holding something",
+        "Laying something on the table on its side, not upright",
+        "Poking something so lightly that it doesn't or almost doesn't move",
+        "Turning something upside down",
+        "Twisting (wringing) something wet until water comes out",
+    )
+    assert [(entry.id, entry.split, entry.label, entry.where[1]) for entry in catalogue.entries] == SORTED
+    assert all(entry.media == entry.id for entry in catalogue.entries)
+    assert catalogue.entries[0].where == (tmp_path / f"{FILES}-train.csv", 1)
+    assert catalogue.left_out == {"test clips without labels": 2}
+    assert catalogue.fps == 12
+
+
+@pytest.mark.parametrize("order", ["mmaction2", "tam"])
+def test_the_order_of_the_file_is_a_named_alternative(tmp_path: Path, order: str) -> None:
+    catalogue = ssv1.read(write_lists(tmp_path), None, order)
+    assert catalogue.label_order == order
+    assert catalogue.classes[:2] == ("Holding something", "Turning something upside down")
+    assert [(entry.id, entry.label) for entry in catalogue.entries] == IN_FILE
+    told = [note for note in catalogue.notes if "TAM" in note]
+    assert bool(told) == (order == "tam")
+
+
+def test_an_unknown_order_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="sortd") as caught:
+        ssv1.read(write_lists(tmp_path), None, "sortd")
+    assert "'sorted'" in str(caught.value)
+
+
+def test_official_counts_and_classes_are_compared_with(tmp_path: Path) -> None:
+    catalogue = ssv1.read(write_lists(tmp_path), None, None)
+    assert catalogue.expected == {"train": 86017, "val": 11522}
+    assert catalogue.expected_classes == 174
+    (problem,) = catalogue.class_problems
+    assert "169 of the 174 official classes" in problem
+
+
+def official_file_order() -> list[str]:
+    """174 names with those that have a mirrored partner on the lines that mmaction2's flip map names."""
+    placed = {
+        2: "Turning the camera left while filming something",
+        4: "Turning the camera right while filming something",
+        30: "Pushing something from left to right",
+        41: "Pushing something from right to left",
+        52: "Pulling something from right to left",
+        66: "Pulling something from left to right",
+    }
+    rest = [name for name in sorted(ssv1.CLASSES, reverse=True) if name not in placed.values()]
+    return [placed[line] if line in placed else rest.pop() for line in range(174)]
+
+
+def test_all_classes_in_another_order_matter_only_where_the_order_of_the_file_counts(tmp_path: Path) -> None:
+    def problems(names: list[str], order: str) -> tuple[str, ...]:
+        write_lists(tmp_path, labels="\n".join(names).encode())
+        return ssv1.read(tmp_path, None, order).class_problems
+
+    official, alphabetical = official_file_order(), sorted(ssv1.CLASSES)
+    for order in ssv1.ORDERS:
+        assert problems(official, order) == ()
+    assert problems(alphabetical, "sorted") == ()
+    (problem,) = problems(alphabetical, "mmaction2")
+    assert "line 3 is" in problem
+    assert "Turning the camera left" in problem
+
+
+def test_without_labels_csv_only_the_sorted_order_is_known(tmp_path: Path) -> None:
+    write_lists(tmp_path, labels=None)
+    catalogue = ssv1.read(tmp_path, None, None)
+    assert len(catalogue.classes) == 174
+    # lines of the list of class names that comes with vidrepro, counted from 0
+    assert {entry.id: entry.label for entry in catalogue.entries}["5071"] == 56
+    assert any("labels.csv is not there" in note for note in catalogue.notes)
+    with pytest.raises(DataError, match=r"lines of .*labels\.csv"):
+        ssv1.read(tmp_path, None, "mmaction2")
+
+
+BROKEN: dict[str, tuple[str, bytes, int, str]] = {
+    "unknown label": ("train", b"1;Holding something\n2;Holding somethin\n", 2, "unknown label 'Holding somethin'"),
+    "comma for semicolon": ("train", b"1;Holding something\n2,Holding something\n", 2, "no ';'"),
+    "split at the comma": ("train", b"1;Laying something on the table on its side\n", 1, "unknown label"),
+    "header": ("train", b"id;label\n1;Holding something\n", 1, "no number"),
+    "id twice": ("train", b"1;Holding something\n\n1;Holding something\n", 3, "duplicate id"),
+    "id of train": ("validation", b"8;Holding something\r\n7;Holding something\r\n", 2, "duplicate id"),
+    "test id of train": ("test", b"9\n7\n", 2, "duplicate id"),
+    "test with labels": ("test", b"9;Holding something\n", 1, "no number"),
+    "path for id": ("train", b"../7;Holding something\n", 1, "no number"),
+    "other digits": ("train", "٣;Holding something\n".encode(), 1, "no number"),
+    "empty label": ("train", b"1;Holding something\n2;\n", 2, "unknown label ''"),
+    "class twice": ("labels", b"Holding something\nHolding something\n", 2, "class stands there twice"),
+    "gap in labels": ("labels", b"Holding something\n\nTurning something upside down\n", 2, "blank line"),
+    "web page": ("train", b"<html><body>please log in</body></html>", 1, "web page"),
+    "not UTF-8": ("validation", b"8;Holding something\n9;Holding s\xf6mething\n", 2, "UTF-8"),
+}
+
+
+@pytest.mark.parametrize("trap", BROKEN)
+def test_a_malformed_list_is_refused_with_file_and_line(tmp_path: Path, trap: str) -> None:
+    name, content, line, problem = BROKEN[trap]
+    write_lists(tmp_path, **{name: content})
+    with pytest.raises(DataError, match=problem) as caught:
+        ssv1.read(tmp_path, None, None)
+    assert caught.value.where == f"{tmp_path / f'{FILES}-{name}.csv'}, line {line}"
+
+
+def test_an_unknown_label_is_told_with_the_nearest(tmp_path: Path) -> None:
+    write_lists(tmp_path, train=b"1;Turning something upside-down\n")
+    with pytest.raises(DataError) as caught:
+        ssv1.read(tmp_path, None, None)
+    assert "'Turning something upside down'" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("name", ["train", "validation"])
+def test_a_missing_list_is_refused_with_its_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match="no list of") as caught:
+        ssv1.read(write_lists(tmp_path, **{name: None}), None, None)
+    assert f"{FILES}-{name}.csv" in str(caught.value)
+
+
+def test_a_missing_test_list_is_no_matter(tmp_path: Path) -> None:
+    catalogue = ssv1.read(write_lists(tmp_path, test=None), None, None)
+    assert catalogue.left_out == {}
+    assert len(catalogue.entries) == 6
+
+
+@pytest.mark.parametrize("place", ["", "labels", "annotations", "v1", "v1/annotations"])
+def test_lists_are_found_where_people_put_them(tmp_path: Path, place: str) -> None:
+    write_lists(tmp_path / place)
+    assert len(ssv1.read(tmp_path, None, None).entries) == 6
+
+
+def test_a_second_list_of_other_content_is_told(tmp_path: Path) -> None:
+    write_lists(tmp_path)
+    write_lists(tmp_path / "annotations")
+    assert ssv1.read(tmp_path, None, None).notes == ()
+    write_lists(tmp_path / "annotations", train=b"1;Holding something\n")
+    catalogue = ssv1.read(tmp_path, None, None)
+    assert len(catalogue.entries) == 6
+    assert any("different content" in note for note in catalogue.notes)
+
+
+@pytest.mark.parametrize("place", ["20bn-something-something-v1", "img", "", "something/v1/img"])
+def test_the_folder_of_the_clips_is_found_by_its_numbers(tmp_path: Path, place: str) -> None:
+    write_lists(tmp_path)
+    for clip in ("7", "100218"):
+        make_frames(tmp_path / place / clip, 3)
+    assert ssv1.media_roots(tmp_path, None)[0] == tmp_path / place
+
+
+def test_the_fuller_folder_comes_first_and_videos_count_too(tmp_path: Path) -> None:
+    make_frames(tmp_path / "part" / "7", 2)
+    for clip in ("7", "3"):
+        make_video(tmp_path / "unpacked" / "all" / f"{clip}.webm")
+    assert ssv1.media_roots(tmp_path / "part", tmp_path / "unpacked")[0] == tmp_path / "unpacked" / "all"
+
+
+def test_no_clips_at_all_is_refused_with_what_was_looked_for(tmp_path: Path) -> None:
+    write_lists(tmp_path)
+    with pytest.raises(DataError, match="no clips of Something-Something V1") as caught:
+        ssv1.media_roots(tmp_path, None)
+    assert "1/00001.jpg" in str(caught.value)
+
+
+def test_parts_are_one_archive_in_order(tmp_path: Path) -> None:
+    parts = write_parts(write_lists(tmp_path))
+    (found,) = ssv1.archives(tmp_path)
+    assert list(found.parts) == parts
+    assert found.into == ""
+
+
+def test_parts_beside_the_clips_are_left_packed(tmp_path: Path) -> None:
+    write_parts(tmp_path)
+    make_frames(tmp_path / "20bn-something-something-v1" / "7", 2)
+    assert ssv1.archives(tmp_path) == []
+
+
+def drop_the_second(parts: list[Path]) -> str:
+    parts[1].unlink()
+    return parts[1].name
+
+
+def make_the_second_a_page(parts: list[Path]) -> str:
+    parts[1].write_text("<!DOCTYPE html><html><body>Sign in</body></html>")
+    return parts[1].name
+
+
+def cut_the_second(parts: list[Path]) -> str:
+    parts[1].write_bytes(parts[1].read_bytes()[:100])
+    return parts[1].name
+
+
+def empty_the_last(parts: list[Path]) -> str:
+    parts[-1].write_bytes(b"")
+    return parts[-1].name
+
+
+def letter_the_parts(parts: list[Path]) -> str:
+    for number, part in enumerate(parts):
+        part.rename(part.with_name(part.name[:-2] + f"a{chr(ord('a') + number)}"))
+    return "letters"
+
+
+@pytest.mark.parametrize(
+    "damage", [drop_the_second, make_the_second_a_page, cut_the_second, empty_the_last, letter_the_parts]
+)
+def test_parts_that_are_no_whole_are_refused_by_name(tmp_path: Path, damage: Callable[[list[Path]], str]) -> None:
+    told = damage(write_parts(write_lists(tmp_path)))
+    with pytest.raises(DataError) as caught:
+        ssv1.archives(tmp_path)
+    assert told in str(caught.value)
+
+
+def test_the_guide_says_where_it_comes_from() -> None:
+    text = str(ssv1.guide())
+    for expected in ("20bn.com", "licence", "174", "86,017", "11,522", "10,960", "something-something-v1-train.csv"):
+        assert expected in text

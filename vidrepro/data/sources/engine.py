@@ -1,0 +1,361 @@
+"""From an official download to a manifest: unpack, read, join, compare, check every clip, copy if asked, write.
+
+The datasets' modules say what is particular to them (`official.OfficialDataset`); everything else is here, once.
+Nothing is written below the user's download: archives are unpacked to ``<data>/<name>/unpacked``, copies go to
+``<data>/<name>/clips``. A killed call's work is kept, and the same call again ends in the same files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vidrepro.data.archives import unpack
+from vidrepro.data.manifest import INFO_NAME, MANIFEST_NAME, Journal, Manifest, load_manifest, write_manifest
+from vidrepro.data.scan.reencode import Encoding, choose_encoding, remove_temporary
+from vidrepro.data.sources import Description, Options
+from vidrepro.data.sources.checking import Checked, check_clips, scan_key
+from vidrepro.data.sources.completeness import Completeness, Lost, check_entries, write_report
+from vidrepro.data.sources.locate import Located, Media, locate
+from vidrepro.data.sources.official import Catalogue, Entry, OfficialDataset
+from vidrepro.data.sources.parallel import usable_cores
+from vidrepro.data.table import NO_SPLIT
+from vidrepro.errors import ConfigError, DataError, ManifestError, unknown_name
+from vidrepro.files import atomic_write_text, fingerprint, not_writable
+
+if TYPE_CHECKING:
+    from vidrepro.data.sources.estimate import Estimate
+
+UNPACKED = "unpacked"
+COPIES = "clips"
+# What a preparation puts into the dataset's folder, but for what it unpacks; the clips before what names them.
+_OURS = (COPIES, "splits", "labels", "cache", "report.json", MANIFEST_NAME, INFO_NAME)
+_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class OfficialSource:
+    """A dataset's module as a source of `vidrepro.data.sources`."""
+
+    module: str
+
+    @property
+    def dataset(self) -> OfficialDataset:
+        """The module."""
+        return import_module(self.module)  # type: ignore[return-value]
+
+    def describe(self) -> list[Description]:
+        """One entry."""
+        guide = self.dataset.guide()
+        return [Description(self.dataset.NAME, guide.content, guide.page, guide)]
+
+    def prepare(self, options: Options) -> Manifest:
+        """See `prepare`."""
+        return prepare(self.dataset, options)
+
+    def estimate(self, options: Options) -> Estimate:
+        """See `vidrepro.data.sources.estimate.estimate`."""
+        from vidrepro.data.sources.estimate import estimate
+
+        return estimate(self.dataset, options)
+
+
+@dataclass(frozen=True)
+class Download:
+    """A download as it lies on disk: what the annotations say, and where each clip is.
+
+    Attributes:
+        catalogue: what the annotations list.
+        media_root: the folder that the clips' paths are relative to.
+        located: the clips' files.
+    """
+
+    catalogue: Catalogue
+    media_root: Path
+    located: Located
+
+
+def prepare(dataset: OfficialDataset, options: Options) -> Manifest:
+    """Prepare an official dataset from the download in ``options.root``.
+
+    Raises:
+        ConfigError: if there is no root, or options contradict each other.
+        DataError: if the download is damaged, malformed (file and line), or lacks more than ``options.allow_missing``.
+        ManifestError: if the folder holds a dataset of other settings or a damaged manifest (unless ``options.force``).
+        ResultsError: if it cannot be written.
+        PreparationInterrupted: on Ctrl-C.
+    """
+    root = check_options(dataset, options)
+    encoding = choose_encoding(options.reencode, options.frames, options.quality)
+    folder = options.data_folder / dataset.NAME
+    say = options.say or (lambda sentence: None)
+    packed = dataset.archives(root)
+    if packed:
+        unpack(packed, folder / UNPACKED, say=options.say, progress=options.unpack_progress)
+    download = read_download(dataset, root, folder, options.label_order)
+    catalogue = download.catalogue
+    fold = choose_fold(catalogue, options.split)
+    for note in catalogue.notes:
+        say(note)
+    completeness = Completeness(dataset.NAME, catalogue, fold, options.allow_missing, missing_clips(download))
+    info = _info(dataset, download, folder, fold, encoding)
+    old = _existing(folder, info, options.force)
+    if not completeness.accepted():
+        completeness.require(write_report(folder, completeness, "refused", {}))
+
+    key = scan_key(dataset.NAME, download.media_root, encoding)
+    with Journal(folder, key) as journal:
+        if journal.discarded:
+            say(journal.discarded)
+        if old is None:
+            _remove_existing(folder, keep_copies=bool(journal.done))
+        copies = folder / COPIES if encoding else None
+        if copies:
+            remove_temporary(copies)
+        checked = check_clips(
+            download, copies, encoding, journal, old, options.workers or usable_cores(), options.progress
+        )
+        completeness.lost += checked.bad
+        completeness.lost.sort(key=lambda one: checked.order[one.entry.id])
+        more = _particulars(download, checked)
+        if not completeness.accepted():
+            completeness.require(write_report(folder, completeness, "refused", more))
+        if not any(row["ok"] for row in completeness.counts().values()):
+            write_report(folder, completeness, "refused", more)
+            raise _nothing_usable(completeness, folder)
+        rows = [
+            _row(completeness, entry, download.located.media[entry.id], checked)
+            for entry in catalogue.entries
+            if entry.id in download.located.media
+        ]
+        info["completeness"] = completeness.summary()
+        info["second_setting"] = checked.second_setting
+        before = _content(folder)
+        _write_side_tables(folder, catalogue, {row["id"] for row in rows})
+        write_report(folder, completeness, "prepared", more)
+        manifest = write_manifest(folder, rows, info)
+        if old is not None and before == _content(folder):
+            say(f"dataset '{dataset.NAME}' is already prepared")
+        for problem in completeness.problems():
+            say(problem)
+        return manifest
+
+
+def check_options(dataset: OfficialDataset, options: Options) -> Path:
+    """The root of the download; refuses what has no meaning for one.
+
+    Raises:
+        ConfigError: naming the option.
+    """
+    if options.preset is not None or options.seed is not None:
+        raise ConfigError(f"--preset and --seed have no meaning for '{dataset.NAME}'", allowed="with synthetic only")
+    if not 0 <= options.allow_missing <= 1:
+        raise ConfigError("bad --allow-missing", given=options.allow_missing, allowed="a share, 0 to 1")
+    if options.root is None:
+        raise ConfigError(
+            f"'{dataset.NAME}' is made from a download of yours",
+            allowed="--root FOLDER, where it lies",
+            hint=f"vidrepro prepare {dataset.NAME} --help tells where to get it",
+        )
+    root = options.root.expanduser().resolve()
+    if not root.is_dir():
+        raise ConfigError(
+            "--root is no folder" if root.exists() else "--root does not exist",
+            given=options.root,
+            allowed=f"the folder with the download of {dataset.NAME}",
+        )
+    return root
+
+
+def read_download(dataset: OfficialDataset, root: Path, folder: Path, label_order: str | None) -> Download:
+    """Read the annotations and find the clips of a download that is unpacked.
+
+    Raises:
+        DataError: see `prepare`.
+    """
+    unpacked = folder / UNPACKED if (folder / UNPACKED).is_dir() else None
+    catalogue = dataset.read(root, unpacked, label_order)
+    check_entries(catalogue, lambda text: not _UNWRITABLE.search(text))
+    best: Download | None = None
+    for media_root in dataset.media_roots(root, unpacked):
+        found = Download(catalogue, media_root, locate(catalogue.entries, media_root, dataset.LAYOUT))
+        if best is None or len(found.located.missing) < len(best.located.missing):
+            best = found
+        if not found.located.missing:
+            break
+    if best is None:
+        raise DataError(f"no clips of {dataset.NAME} found", given=root, allowed="a folder of its clips")
+    return best
+
+
+def choose_fold(catalogue: Catalogue, asked: str | None) -> str | None:
+    """The fold that becomes the manifest's split column: the one asked for, or the first; None if there is none.
+
+    Raises:
+        UnknownNameError: if there is no such fold.
+    """
+    if asked is None:
+        return next(iter(catalogue.folds), None)
+    if asked not in catalogue.folds:
+        raise unknown_name("fold", asked, catalogue.folds, hint=None if catalogue.folds else "leave --split out")
+    return asked
+
+
+def missing_clips(download: Download) -> list[Lost]:
+    """The clips without a file."""
+    return [Lost(one.entry, "missing", one.reason) for one in download.located.missing]
+
+
+def _info(
+    dataset: OfficialDataset, download: Download, folder: Path, fold: str | None, encoding: Encoding | None
+) -> dict[str, Any]:
+    """The content of dataset.json, but for what the check of the clips adds."""
+    catalogue = download.catalogue
+    root = "." if encoding else str(download.media_root)
+    with contextlib.suppress(ValueError):
+        if not encoding:  # what was unpacked to the dataset's folder may move with it
+            root = download.media_root.relative_to((folder / UNPACKED).resolve()).as_posix()
+            root = UNPACKED if root == "." else f"{UNPACKED}/{root}"
+    settings: dict[str, Any] = {"root": root, "label_order": catalogue.label_order, "split": fold}
+    settings |= {"version": catalogue.version, "encoding": encoding.describe() if encoding else {}}
+    if encoding:
+        settings["source"] = str(download.media_root)
+    info: dict[str, Any] = {
+        "name": dataset.NAME,
+        "root": root,
+        "classes": list(catalogue.classes),
+        "label_order": catalogue.label_order,
+        "version": catalogue.version,
+        "encoding": settings["encoding"],
+        "tasks": {name: list(task.classes) for name, task in catalogue.tasks.items()},
+        "title": dataset.guide().title,
+        "fold": fold,
+        "notes": list(catalogue.notes),
+        "settings": settings,
+        "settings_fingerprint": fingerprint(settings)[:16],
+    }
+    return info
+
+
+def _existing(folder: Path, info: Mapping[str, Any], force: bool) -> Manifest | None:
+    """The finished dataset in the folder, if it was made with the same settings; None if there is none, or `force`.
+
+    Raises:
+        ManifestError: if it is damaged or was made with other settings, unless `force`.
+    """
+    if force or not ((folder / MANIFEST_NAME).is_file() and (folder / INFO_NAME).is_file()):
+        return None
+    old = load_manifest(folder.name, folder.parent)
+    if old.info.get("settings_fingerprint") == info["settings_fingerprint"]:
+        return old
+    have, want = old.info.get("settings", {}), info["settings"]
+    differing = [key for key in want if want[key] != have.get(key)]
+    raise ManifestError(
+        f"dataset '{folder.name}' is already prepared with other settings",
+        given=", ".join(f"{key} {want[key]}" for key in differing),
+        allowed=", ".join(f"{key} {have.get(key)}" for key in differing)
+        + f": what is there (fingerprint {old.fingerprint})",
+        hint="add --force to replace it, or choose another folder with --data",
+        where=folder,
+    )
+
+
+def _remove_existing(folder: Path, *, keep_copies: bool) -> None:
+    """Delete what an earlier preparation left, but for what it unpacked and what the journal says is done."""
+    try:
+        for name in _OURS:
+            path = folder / name
+            if name == COPIES and keep_copies:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise not_writable(folder, error) from error
+
+
+def _row(completeness: Completeness, entry: Entry, media: Media, checked: Checked) -> dict[str, Any]:
+    """A clip's row of the manifest."""
+    scan = checked.scans[entry.id]
+    copy = checked.copies.get(entry.id)
+    sequence = media.kind == "frames" and copy is None
+    row: dict[str, Any] = {
+        "id": entry.id,
+        "path": copy.path if copy else media.path,
+        "frames": scan.frames,
+        "fps": scan.fps,
+        "width": scan.width,
+        "height": scan.height,
+        "label": entry.label,
+        "split": completeness.split_of(entry) or NO_SPLIT,
+        "bytes": scan.bytes,
+        "digest": scan.digest,
+        "status": "bad" if scan.problem else "ok",
+    }
+    if copy is not None and copy.pattern:
+        row |= {"first_frame": 0, "start_index": 1, "pattern": copy.pattern}
+    elif sequence and media.pattern:
+        row |= {"first_frame": media.first_frame, "start_index": media.start_index, "pattern": media.pattern}
+    return row
+
+
+def _particulars(download: Download, checked: Checked) -> dict[str, Any]:
+    """What the report says beside counts and lost clips."""
+    located = download.located
+    return {
+        "label_order": download.catalogue.label_order,
+        "version": download.catalogue.version,
+        "media_root": str(download.media_root),
+        "stray_files_ignored": located.stray,
+        "clamped": {clip: media.clamped for clip, media in located.media.items() if media.clamped},
+        "second_setting": checked.second_setting,
+        "decoder": checked.decoder,
+    }
+
+
+def _nothing_usable(completeness: Completeness, folder: Path) -> DataError:
+    first = completeness.lost[0].line() if completeness.lost else "the annotations list no clip"
+    return DataError(
+        f"no clip of {completeness.dataset} can be used",
+        given=first,
+        hint="see the report",
+        where=folder / "report.json",
+    )
+
+
+def _write_side_tables(folder: Path, catalogue: Catalogue, known: set[str]) -> None:
+    """``splits/<fold>.csv`` and ``labels/<task>.csv``, for the clips in the manifest; files of other names go."""
+    wanted = {
+        f"splits/{name}.csv": _table(("id", "split"), fold.items(), known) for name, fold in catalogue.folds.items()
+    }
+    for name, task in catalogue.tasks.items():
+        wanted[f"labels/{name}.csv"] = _table(("id", "label"), task.labels.items(), known)
+    for kind in ("splits", "labels"):
+        for path in (folder / kind).glob("*.csv"):
+            if f"{kind}/{path.name}" not in wanted:
+                path.unlink()
+    for name, text in wanted.items():
+        atomic_write_text(folder / name, text)
+
+
+def _table(header: tuple[str, str], rows: Iterable[tuple[str, Any]], known: set[str]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows((clip, value) for clip, value in rows if clip in known and value != "")
+    return buffer.getvalue()
+
+
+def _content(folder: Path) -> dict[str, bytes]:
+    """What a finished preparation consists of, to see whether anything changed."""
+    files: Iterator[Path] = (folder / name for name in (MANIFEST_NAME, INFO_NAME))
+    return {path.name: path.read_bytes() for path in files if path.is_file()}

@@ -1,0 +1,133 @@
+"""AIA, attention in attention: gates over channels and over space-time, one inside the other, in any composition.
+
+Sources: the AIA paper (Hao, Wang, Zhang, Chua; section 3); the authors' repository haoyanbin918/Attention-in-Attention
+("released"), about twenty network files of which this is the one rule. On ``x (N, T, C, H, W)``:
+
+- ``C``: pool over channels, gate over (T, H, W); ``ST``: the mean of three gates, from pooling over T, H and W.
+- ``AinB``: B's gates are computed from ``x * gate_A(x)`` but applied to ``x`` (``CinST``, ``STinC``, ``CinSTinC``).
+- ``A->B``: B after A, on its output. ``A+B``: in parallel on the same input, the mean of the outputs.
+
+Every gate is ``sigmoid(BN(conv3x3x3([max, mean])))`` over the three axes that are left, one output channel, no bias. The
+text orders the two pooled values [mean, max], the released code [max, mean]: a permutation of the weight.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vidrepro.models.mechanisms.aia_spec import Cascade, Nested, Parallel, Spec, Unit, parse
+from vidrepro.models.mechanisms.frames import split_frames
+
+# Unit -> the axes it pools over, by the released names.
+UNIT_AXES = {"C": ("C",), "ST": ("T", "H", "W")}
+# Pooled axis -> its place in (N, T, C, H, W), and the order in which the released convolution runs over the rest.
+_PLACE = {"T": 1, "C": 2, "H": 3, "W": 4}
+_VOLUME = {"C": ("T", "H", "W"), "T": ("C", "H", "W"), "H": ("T", "C", "W"), "W": ("T", "H", "C")}
+
+
+class AxisGates(nn.Module):
+    """The gates of one unit: ``(N, T, C, H, W)`` to one gate per pooled axis, each broadcastable to the input.
+
+    Args:
+        axes: ``("C",)`` or ``("T", "H", "W")``.
+        xavier: axes whose convolution starts by Xavier's rule instead of Kaiming's (fan-out).
+    """
+
+    def __init__(self, axes: tuple[str, ...], xavier: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        self.axes = axes
+        for axis in axes:  # the released names, so that released weights fit
+            conv = nn.Conv3d(2, 1, 3, padding=1, bias=False)
+            if axis in xavier:
+                nn.init.xavier_normal_(conv.weight)
+            else:
+                nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+            self.add_module(f"{axis}_conv", conv)
+            self.add_module(f"{axis}_bn", nn.BatchNorm3d(1))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [self._gate(x, axis) for axis in self.axes]
+
+    def _gate(self, x: Tensor, axis: str) -> Tensor:
+        place = _PLACE[axis]
+        left = [other for other in ("T", "C", "H", "W") if other != axis]
+        order = [left.index(other) for other in _VOLUME[axis]]
+        pooled = torch.stack([x.amax(place), x.mean(place)], 1)
+        volume = pooled.permute(0, 1, *(2 + number for number in order))
+        gate = self.get_submodule(f"{axis}_bn")(self.get_submodule(f"{axis}_conv")(volume)).sigmoid()
+        back = [order.index(number) for number in range(3)]
+        return gate.squeeze(1).permute(0, *(1 + number for number in back)).unsqueeze(place)
+
+
+def combine(gates: list[Tensor]) -> Tensor:
+    """The gates of a unit as one factor: the only one, or the mean of the three of ST (full size)."""
+    return gates[0] if len(gates) == 1 else (gates[0] + gates[1] + gates[2]) / 3
+
+
+class AttentionInAttention(nn.Module):
+    """One AIA mechanism: ``(N*T, C, H, W)`` to the same shape.
+
+    Args:
+        channels: C; any number, nothing depends on it.
+        frames: T of every clip.
+        spec: the composition, e.g. ``CinST->STinC`` (`vidrepro.models.mechanisms.aia_spec.parse`).
+
+    Raises:
+        ModelError: for a spec that is not understood, with the position and what was expected.
+    """
+
+    def __init__(self, channels: int, frames: int, spec: str) -> None:
+        super().__init__()
+        self.frames = frames
+        self.spec = parse(spec)
+        self.body = _build(self.spec)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(split_frames(x, self.frames)).flatten(0, 1)
+
+    def extra_repr(self) -> str:
+        return f"spec={self.spec}, frames={self.frames}"
+
+
+class _Gated(nn.Module):
+    """A unit, or units one in another: the gates of the innermost start, each next one sees the gated input."""
+
+    def __init__(self, units: tuple[str, ...]) -> None:
+        super().__init__()
+        for number, unit in enumerate(units):
+            # released: kaiming everywhere, but xavier in the channel gate of STinC and the other gates of CinST
+            xavier = UNIT_AXES[unit] if len(units) > 1 and number > 0 else ()
+            self.add_module(f"gates{number}", AxisGates(UNIT_AXES[unit], xavier))
+        self.count = len(units)
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = x
+        for number in range(self.count):
+            gate = combine(self.get_submodule(f"gates{number}")(seen))
+            seen = x * gate
+        return seen
+
+
+class _Parallel(nn.Module):
+    def __init__(self, branches: list[nn.Module]) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs = [branch(x) for branch in self.branches]
+        total = outputs[0]
+        for output in outputs[1:]:
+            total = total + output
+        return total / len(outputs)
+
+
+def _build(spec: Spec) -> nn.Module:
+    if isinstance(spec, Unit):
+        return _Gated((spec.name,))
+    if isinstance(spec, Nested):
+        return _Gated(tuple(unit.name for unit in spec.units))
+    if isinstance(spec, Parallel):
+        return _Parallel([_build(branch) for branch in spec.branches])
+    assert isinstance(spec, Cascade)
+    return nn.Sequential(*(_build(step) for step in spec.steps))

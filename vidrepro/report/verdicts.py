@@ -1,0 +1,199 @@
+"""Whether measurements order a table's rows as the paper does, and which of its sentences they bear out.
+
+Judged on top-1 under one setting. A difference counts only if its 95 % interval excludes zero; sizes are never judged,
+for another dataset and another network have other sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from vidrepro.experiments import Paper, Table
+from vidrepro.experiments.schema import Claim, Comparison, CostRatio
+from vidrepro.report.grid import Cell, Grid, grid
+from vidrepro.report.printed_cells import signed
+from vidrepro.report.records import Cost, trained_text
+from vidrepro.report.runs import Run
+from vidrepro.report.sections import Section
+from vidrepro.report.statistics import Gap, gap, rank_correlation
+
+HOLDS = "holds"
+FAILS = "does not hold"
+UNCLEAR = "cannot be told"  # the interval has zero inside
+UNMEASURED = "not measured"
+SAME = "the same network here"
+LEAST_ROWS = 3  # of a rank correlation
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A comparison with what was measured for it; `gap` is None where one side has no runs."""
+
+    comparison: Comparison
+    gap: Gap | None
+    verdict: str
+
+
+def judge(comparison: Comparison, runs: Mapping[str, Sequence[Run]]) -> Judged:
+    """What runs say about a comparison.
+
+    Args:
+        comparison: of two experiments.
+        runs: experiment id -> its runs under one setting.
+    """
+    first, second = (runs.get(name, ()) for name in comparison.experiments)
+    if not first or not second:
+        return Judged(comparison, None, UNMEASURED)
+    if {run.id for run in first} == {run.id for run in second}:
+        return Judged(comparison, None, SAME)
+    measured = gap(_counts(first), _counts(second))
+    if comparison.similar is not None:
+        return Judged(comparison, measured, HOLDS if measured.low <= 0 <= measured.high else FAILS)
+    verdict = HOLDS if measured.low > 0 else FAILS if measured.high < 0 else UNCLEAR
+    return Judged(comparison, measured, verdict)
+
+
+def overall(claim: Claim, judged: Sequence[Judged]) -> str:
+    """A sentence's verdict from those of its comparisons."""
+    verdicts = [item.verdict for item in judged]
+    decisive, otherwise = (FAILS, HOLDS) if claim.needs == "all" else (HOLDS, FAILS)
+    if decisive in verdicts:
+        return decisive
+    return next((verdict for verdict in (UNMEASURED, SAME, UNCLEAR) if verdict in verdicts), otherwise)
+
+
+def verdict_grid(paper: Paper, table: Table, section: Section, records: Sequence[Mapping[str, Any]]) -> Grid | None:
+    """The paper's sentences about a table, judged under one setting; None where nothing was measured.
+
+    Args:
+        paper, table: what is printed.
+        section: the setting, with the runs its sentences compare.
+        records: the table's rows under it, see `vidrepro.report.records.section_records`.
+    """
+    measured = [record for record in records if record["runs"]]
+    if not measured:
+        return None
+    rows: list[tuple[Cell, ...]] = []
+    for claim in paper.claims:
+        if table.id in claim.tables and claim.holds:
+            rows += _claim_rows(
+                paper, table, claim, [judge(comparison, section.compared) for comparison in claim.holds]
+            )
+    names = ", ".join(sorted({trained_text(record) for record in measured}))
+    where = f"{section.key.dataset} with {names}, preset {section.key.preset}"
+    heads = ("The paper's sentence", "printed", f"measured\n{section.key.dataset}", "verdict")
+    columns = [(Cell(head), [row[place] for row in rows]) for place, head in enumerate(heads)]
+    facts = [*_ordering_facts(paper, table, section, measured), *_reading_facts(paper, section, rows)]
+    return grid(f"The paper's ordering and sentences, judged on {where}", columns, facts)
+
+
+def cost_sentences(paper: Paper, table: Table, costs: Mapping[str, Cost]) -> list[str]:
+    """The paper's sentences about costs, each with the counted ratio and whether it holds."""
+    return [
+        f"“{claim.text}” (section {claim.section}): {_ratio_text(paper, table, ratio, costs)}."
+        for claim in paper.claims
+        if table.id in claim.tables
+        for ratio in claim.costs
+    ]
+
+
+def with_tables_compared(paper: Paper, tables: Sequence[Table]) -> list[Table]:
+    """These tables and those whose costs the paper's sentences about them need too."""
+    chosen = {table.id for table in tables}
+    ratios = [ratio for claim in paper.claims if chosen & set(claim.tables) for ratio in claim.costs]
+    named = {paper.row(name).table for ratio in ratios for name in (ratio.of, ratio.over)}
+    return [table for table in paper.tables if table.id in chosen | named]
+
+
+def _ratio_text(paper: Paper, table: Table, ratio: CostRatio, costs: Mapping[str, Cost]) -> str:
+    names = f"{_name(paper, table, ratio.of)} / {_name(paper, table, ratio.over)}"
+    convention, fvcore = (
+        _ratio(costs.get(ratio.of), costs.get(ratio.over), name)
+        for name in ("gmacs_printed_convention", "gmacs_fvcore")
+    )
+    if convention is None or fvcore is None:
+        return f"{names} not counted"
+    holds = HOLDS if ratio.at_least <= convention <= ratio.at_most else FAILS
+    return f"{names} = {convention:.4g} in the printed convention, {fvcore:.4g} by fvcore: {holds}"
+
+
+def _ratio(of: Cost | None, over: Cost | None, name: str) -> float | None:
+    above, below = ((cost or {}).get(name) for cost in (of, over))
+    return None if above is None or not below else above / below
+
+
+def _claim_rows(paper: Paper, table: Table, claim: Claim, judged: Sequence[Judged]) -> list[tuple[Cell, ...]]:
+    rows: list[tuple[Cell, ...]]
+    sentence = f"{claim.section}: {claim.text}"
+    if len(judged) == 1:
+        return [(Cell(sentence), *_comparison_cells(paper, judged[0], overall(claim, judged)))]
+    needed = f"{claim.needs} of {len(judged)}"
+    rows = [(Cell(sentence), Cell(needed), Cell(needed), Cell(overall(claim, judged)))]
+    for item in judged:
+        first, second = (_name(paper, table, name) for name in item.comparison.experiments)
+        word = "like" if item.comparison.similar else "above"
+        rows.append((Cell(f"– {first} {word} {second}"), *_comparison_cells(paper, item, item.verdict)))
+    return rows
+
+
+def _comparison_cells(paper: Paper, judged: Judged, verdict: str) -> tuple[Cell, Cell, Cell]:
+    first, second = (paper.row(name).printed["top1"] for name in judged.comparison.experiments)
+    printed = signed(round(float(first) - float(second), 6), 1)  # type: ignore[arg-type]
+    return Cell(printed), Cell(_gap_text(judged.gap) if judged.gap else judged.verdict), Cell(verdict)
+
+
+def _gap_text(measured: Gap) -> str:
+    return f"{signed(measured.mean, 1)} [{signed(measured.low, 1)}, {signed(measured.high, 1)}]"
+
+
+def _name(paper: Paper, table: Table, experiment: str) -> str:
+    row = paper.row(experiment)
+    return row.label if row.table == table.id else f"Table {row.table}'s {row.label}"
+
+
+def _ordering_facts(paper: Paper, table: Table, section: Section, measured: Sequence[Mapping[str, Any]]) -> list[str]:
+    both = [record for record in measured if record.get("printed_top1") is not None]
+    if len(both) < LEAST_ROWS:
+        return [f"Rank correlation with the printed column: not stated for {len(both)} measured rows."]
+    ranks = rank_correlation([record["printed_top1"] for record in both], [record["top1"] for record in both])
+    values = (("Spearman", ranks.spearman), ("Kendall", ranks.kendall))
+    text = ", ".join(f"{name} {'undefined' if value is None else f'{value:.2f}'}" for name, value in values)
+    return [
+        f"Rank correlation of top-1 measured on {section.key.dataset} with top-1 printed on {paper.dataset}: {text} "
+        f"(n = {ranks.count} of {len([row for row in table.rows if not row.own])} rows). {_pairs_text(section, both)}"
+    ]
+
+
+def _pairs_text(section: Section, both: Sequence[Mapping[str, Any]]) -> str:
+    counts = dict.fromkeys((HOLDS, FAILS, UNCLEAR), 0)
+    pairs = 0
+    for first, second in combinations(both, 2):
+        if first["printed_top1"] == second["printed_top1"]:
+            continue
+        higher, lower = sorted((first, second), key=lambda record: -record["printed_top1"])
+        judged = judge(Comparison(higher=higher["experiment"], lower=lower["experiment"]), section.runs)
+        if judged.verdict in counts:
+            counts[judged.verdict] += 1
+            pairs += 1
+    return (
+        f"Of {pairs} pairs of rows, {counts[HOLDS]} are measured in the printed order, {counts[FAILS]} in the reverse "
+        f"order, {counts[UNCLEAR]} cannot be told apart."
+    )
+
+
+def _reading_facts(paper: Paper, section: Section, rows: Sequence[Any]) -> list[str]:
+    own = section.key.dataset == paper.dataset
+    elsewhere = "" if own else f" The sentences are about {paper.dataset_title}; this is {section.key.dataset}."
+    facts = [
+        "Differences of top-1 in percentage points with 95 % intervals: "
+        "over seeds both rows have (paired, Student's t), else over clips. Holds, does not hold: the interval excludes "
+        f"zero; cannot be told: it does not. The direction is judged, not the size.{elsewhere}"
+    ]
+    return facts if rows else ["The paper says nothing about this table that measurements could bear out.", *facts]
+
+
+def _counts(runs: Sequence[Run]) -> dict[int, tuple[int, int]]:
+    return {run.seed: (run.best.top1_correct, run.best.clips) for run in runs}
