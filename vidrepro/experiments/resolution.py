@@ -15,7 +15,7 @@ from vidrepro.experiments.lookup import load_paper
 from vidrepro.experiments.overrides import applicable_overrides, with_mechanism_digest
 from vidrepro.experiments.papers import Paper, Row, Table, is_own_mechanism
 from vidrepro.experiments.reading import read_schema
-from vidrepro.experiments.schema import PresetFile
+from vidrepro.experiments.schema import BackboneLayer, PresetFile
 from vidrepro.files import experiments_folder
 
 EMBEDDED_DATASET = "synthetic"
@@ -120,6 +120,7 @@ def resolve_row(
         layers.append((f"{row.paper}/{size.recipe}", _recipe(row.paper, size.recipe)))
     layers += [
         (name, {section: getattr(size, section) for section in ("model", "data", "train")}),
+        (name, size.for_backbone.get(str(chosen), BackboneLayer()).model_dump()),
         (name, {"model": {"backbone": chosen, "backbone_options": size.backbone_options.get(str(chosen), {})}}),
         ("dataset", {"dataset": dataset}),
     ]

@@ -193,11 +193,24 @@ class PaperFile(_Strict):
 
 
 class SidedOption(_Strict):
-    """A mechanism's option whose values stand for the released code and for the text."""
+    """An option of a mechanism or a backbone whose values stand for the released code and for the text."""
 
     name: str
     official: str
     paper: str
+    of: Literal["mechanism", "backbone"] = "mechanism"
+
+    @property
+    def key(self) -> str:
+        """As ``--set`` takes it."""
+        return f"model.{'options' if self.of == 'mechanism' else 'backbone_options'}.{self.name}"
+
+
+class Effect(_Strict):
+    """What to look at to see how much a difference matters: an experiment, and the same with overrides on top."""
+
+    row: str
+    set: list[str] = Field(min_length=1)
 
 
 class Difference(_Strict):
@@ -209,6 +222,7 @@ class Difference(_Strict):
     code: str
     ours: str
     option: SidedOption | None = None
+    effects: list[Effect] = []
     changes: list[Literal["cost", "accuracy"]]
 
 
@@ -227,6 +241,14 @@ class RecipeFile(_Strict):
     train: dict[str, Any] = {}
 
 
+class BackboneLayer(_Strict):
+    """Settings of a preset for one backbone."""
+
+    model: dict[str, Any] = {}
+    data: dict[str, Any] = {}
+    train: dict[str, Any] = {}
+
+
 class PresetFile(_Strict):
     """``presets/<name>.yaml``: how large to run. Used by default for the datasets it lists."""
 
@@ -239,3 +261,4 @@ class PresetFile(_Strict):
     model: dict[str, Any] = {}
     data: dict[str, Any] = {}
     train: dict[str, Any] = {}
+    for_backbone: dict[str, BackboneLayer] = {}  # what a backbone needs set otherwise, over the sections above
