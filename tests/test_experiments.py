@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
-from vidrepro.errors import ConfigError, UnknownNameError
+from vidrepro.errors import ConfigError, ModelError, UnknownNameError
 from vidrepro.experiments import (
     Paper,
     choose_dataset,
@@ -194,6 +195,10 @@ def test_the_papers_preset_is_the_released_recipe(m2a: Paper) -> None:
     assert (data.train_size, data.eval_short_side) == (224, 256)
     assert (config.model.dropout, config.model.weights, config.model.backbone) == (0.5, "imagenet", "resnet18")
     assert (config.dataset, config.model.variant) == ("ssv1", "official")
+    for row in (row for table in m2a.tables for row in table.rows):  # the released scripts of all tables agree
+        other = resolve_row(row, dataset="ssv1", preset="paper")
+        assert (other.train, other.data) == (train, data)
+        assert (other.model.dropout, other.model.weights) == (0.5, "imagenet")
 
 
 def test_later_layers_win(m2a: Paper) -> None:
@@ -338,13 +343,106 @@ def test_a_printed_table_needs_a_file(copy: Path) -> None:
 
 def test_the_sided_options_are_those_of_the_variants(m2a: Paper) -> None:
     """What differences.yaml says about an option is what the models really do under either variant."""
+    from vidrepro.models.backbones import BACKBONES
     from vidrepro.models.mechanisms import m2a as mechanism
 
-    sided = {entry.option.name: entry.option for entry in m2a.differences if entry.option}
-    assert sided.keys() == {"position", "boundary", "norm", "skip"}
+    options = [entry.option for entry in m2a.differences if entry.option]
+    sided = {option.name: option for option in options if option.of == "mechanism"}
+    assert sided.keys() == mechanism.VARIANTS["official"].keys()
     for side in ("official", "paper"):
-        bundle = mechanism.VARIANTS[side]
-        assert {name: getattr(option, side) for name, option in sided.items()} == {name: bundle[name] for name in sided}
+        assert {name: getattr(option, side) for name, option in sided.items()} == mechanism.VARIANTS[side]
+    of_backbone = [option for option in options if option.of == "backbone"]
+    assert {option.name for option in of_backbone} == {"input_layout", "inflation"}
+    for option in of_backbone:
+        declared = BACKBONES["i3d-resnet18"].options[option.name]
+        assert set(declared.choices) == {option.official, option.paper}
+        assert declared.default == option.paper  # the released bugs only when asked for
+
+
+def test_every_effect_changes_the_network_it_names(m2a: Paper) -> None:
+    """An option that the row's mechanism does not have would be left out silently and show an effect of nothing."""
+    effects = [effect for difference in m2a.differences for effect in difference.effects]
+    assert len(effects) >= 12
+    for effect in effects:
+        plain, changed = (
+            resolve_row(m2a.row(effect.row), dataset="ssv1", preset="paper", overrides=overrides)
+            for overrides in ((), effect.set)
+        )
+        assert plain.fingerprint != changed.fingerprint, effect
+
+
+def test_sentences_that_are_judged_are_true_of_the_printed_numbers(m2a: Paper) -> None:
+    """Each says what the paper's own table shows; only the one the transcription doubts does not follow from it."""
+    judged = [claim for claim in m2a.claims if claim.holds]
+    assert {table for claim in judged for table in claim.tables} == {table.id for table in m2a.tables}
+    for claim in judged:
+        for comparison in claim.holds:
+            first, second = (float(m2a.row(name).printed["top1"]) for name in comparison.experiments)  # type: ignore[arg-type]
+            if comparison.similar:
+                assert abs(first - second) < 3, claim.text
+            elif claim.needs == "all":
+                assert first > second, claim.text
+        if claim.needs == "any":
+            pairs = [[float(m2a.row(n).printed["top1"]) for n in c.experiments] for c in claim.holds]  # type: ignore[arg-type]
+            assert any(first > second for first, second in pairs)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "fault"),
+    [
+        ("printed.yaml", "lower: m2a/table5/tam}", "lower: m2a/table5/tom}", "'m2a/table5/tom', which is not an exper"),
+        ("printed.yaml", "tables: [VI]", "tables: [VII]", "table 'VII', which is not printed"),
+        ("printed.yaml", "{similar: [m2a/table3/m2a", "{higher: m2a/table3/m2a, similar: [m2a/table3/m2a", "either"),
+        ("differences.yaml", "row: m2a/table5/tdn", "row: m2a/table5/tnd", "'m2a/table5/tnd' is not an experiment"),
+        ("differences.yaml", "model.temporal_shift=true", "model.temporal_shfit=true", "did you mean temporal_shift"),
+    ],
+)
+def test_a_sentence_or_difference_about_nothing_is_refused(
+    copy: Path, file: str, old: str, new: str, fault: str
+) -> None:
+    text = (copy / file).read_text(encoding="utf-8")
+    assert old in text
+    (copy / file).write_text(text.replace(old, new), encoding="utf-8")
+    with pytest.raises(ConfigError) as error:
+        read_paper(copy)
+    assert fault in str(error.value)
+
+
+def test_a_mechanism_of_ones_own_is_a_row(m2a: Paper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_rows_module.py").write_text("from torch import nn\n\nclass Mine(nn.Identity):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = "own_rows_module:Mine"
+    none, own = select_rows(m2a, rows=f"none,{mine}")
+    assert (none.own, own.own, own.id, own.label) == (False, True, f"m2a/table1/{mine}", "Mine")
+    assert set(own.printed.values()) == {None}
+    assert select_rows(m2a, rows=mine, backbone="mobilenetv2")[0].model["backbone"] == "mobilenetv2"
+    assert select_rows(m2a, "VI,V", mine)[0].table == "V"  # VI has no place for one
+    assert [row.name for row in select_rows(m2a, rows="m2a(motion=tea, attention=tam),none")] == [
+        "m2a(motion=tea, attention=tam)",
+        "none",
+    ]
+    with pytest.raises(ConfigError, match="no place for a mechanism of your own"):
+        select_rows(m2a, "VI", mine)
+    config = resolve_row(m2a.row(own.id), dataset="synthetic", preset="tiny")
+    expected = hashlib.sha256((tmp_path / "own_rows_module.py").read_bytes()).hexdigest()
+    assert (config.model.mechanism, config.model.mechanism_digest) == (mine, expected)
+    other = config.model_copy(update={"model": config.model.model_copy(update={"mechanism_digest": "0" * 64})})
+    assert other.fingerprint != config.fingerprint
+    with pytest.raises(ModelError, match="cannot be imported"):
+        resolve_row(m2a.row("m2a/table1/nowhere_at_all:Mine"), dataset="synthetic", preset="tiny")
+
+
+def test_the_digest_changes_no_other_identity(m2a: Paper) -> None:
+    """The fingerprint of settings without it is that of the settings as they were before there was such a key."""
+    from vidrepro.files import fingerprint
+
+    config = resolve_row(m2a.row("m2a/table1/m2a"), dataset="ssv1", preset="paper")
+    settings = config.model_dump(mode="json")
+    assert settings["model"].pop("mechanism_digest") is None
+    del settings["model"]["weights_digest"]
+    for later in ("fold", "task"):
+        settings["data"].pop(later, None)
+    assert fingerprint(settings)[:12] == config.fingerprint
 
 
 def test_every_experiment_file_opens_with_what_it_is(m2a: Paper) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from vidrepro.errors import ConfigError, closest
+from vidrepro.errors import ConfigError, ModelError, closest
 from vidrepro.files import fingerprint
 
 Scalar = bool | int | float | str | None
@@ -62,6 +62,9 @@ class Protocol(_Strict):
             ) from error
 
 
+_COMPOSITION = re.compile(r"[\s(]*(ST|C)(?!\w)|[\s(]*(ST|C)in(ST|C)")
+
+
 class ModelConfig(_Strict):
     """The network: see `vidrepro.models.build_model`, which takes these as they stand."""
 
@@ -76,6 +79,19 @@ class ModelConfig(_Strict):
     head_std: float = Field(0.001, gt=0)  # of the linear layer's start; the released 0.001 suits a pretrained backbone
     weights: str | None = None  # "imagenet", a file, or None for a random start
     weights_digest: str | None = None  # of that file: it, not the file's name, is part of a run's identity
+
+    @field_validator("mechanism")
+    @classmethod
+    def _one_notation(cls, mechanism: str) -> str:
+        """Equal compositions of AIA's units are equal runs: ``C → ST`` is ``C->ST``."""
+        if not (_COMPOSITION.match(mechanism) and re.search(r"[→\s()]", mechanism)):
+            return mechanism
+        from vidrepro.models.mechanisms import normal_text  # imports torch
+
+        try:
+            return normal_text(mechanism)
+        except ModelError:  # refused where the network is built, as one given to `build_model` is
+            return mechanism
 
 
 class DataConfig(_Strict):

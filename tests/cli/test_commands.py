@@ -75,12 +75,13 @@ def test_help_shows_examples_and_imports_nothing_heavy(command: str) -> None:
         (["ablate", "m2a", "--dry-run", "--backbone", "resnet81"], "resnet18"),
         (["ablate", "m2a", "--backbone", "resnet81"], "resnet18"),
         (["ablate", "m2a", "--set", "model.mechanism=m2b"], "m2a"),
-        (["ablate", "m2a", "--set", "model.options.bondary=first"], "boundary"),
+        (["ablate", "m2a", "--set", "model.options.bondary=first"], "did you mean 'boundary'?"),
         (["ablate", "m2a", "--set", "model.options.boundary=frist"], "first"),
         (["ablate", "m2a", "--set", "model.backbone_options.wdth=3"], "width"),
         (["ablate", "m2a", "--weights", "none.pt"], "none.pt"),
         (["ablate", "m2a", "--device", "cuda:7"], "cuda:7"),
-        (["ablate", "m2a", "--table", "III"], "none of the rows can be run"),
+        (["ablate", "m2a", "--rows", "none,nowhere_at_all:Mine"], "cannot be imported"),
+        (["ablate", "m2a", "--table", "VI", "--rows", "my_module:Mine"], "no place for a mechanism of your own"),
         (["ablate"], "Missing argument"),
         (["frobnicate"], "frobnicate"),
     ],
@@ -114,6 +115,28 @@ def test_dry_run_lists_cells_and_does_nothing(tmp_path: Path) -> None:
     assert by_row["m2a/table1/m2a"] == by_row["m2a/table5/m2a"]  # one config, one run, two tables
     assert all(cell["state"] == "synthetic not prepared" for cell in cells)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_dry_run_of_the_matrix_lists_its_twelve_cells(tmp_path: Path) -> None:
+    done = run("ablate", "m2a", "--table", "VI", "--dry-run", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    cells = json.loads(done.stdout)
+    named = [
+        f"{motion}-{attention}" for motion in ("none", "m2a", "tdn", "tea") for attention in ("none", "m2a", "tam")
+    ]
+    assert [cell["experiment"] for cell in cells] == [f"m2a/table6/{name}" for name in named]
+    assert len({cell["config_fingerprint"] for cell in cells}) == 12
+
+
+@pytest.mark.parametrize(("backbone", "table"), [("mobilenetv2", "table2"), ("i3d-resnet18", "table3")])
+def test_a_backbone_selects_its_table_unless_one_is_named(backbone: str, table: str, tmp_path: Path) -> None:
+    words = ["ablate", "m2a", "--backbone", backbone, "--dry-run", "--json"]
+    for more, expected in (([], table), (["--table", "I"], "table1")):
+        cells = json.loads(run(*words, *more, cwd=tmp_path).stdout)
+        assert [cell["experiment"] for cell in cells] == [
+            f"m2a/{expected}/{row}" for row in ("none", "m2a-attention", "m2a-motion", "m2a")
+        ]
+        assert {cell["config"]["model"]["backbone"] for cell in cells} == {backbone}
 
 
 def test_results_that_cannot_be_written_are_refused_before_anything_is_prepared(tmp_path: Path) -> None:

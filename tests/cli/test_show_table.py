@@ -17,6 +17,7 @@ from vidrepro.cost import papers
 from vidrepro.data.manifest import load_manifest
 from vidrepro.errors import ConfigError, ResultsError, UnknownNameError
 from vidrepro.experiments import load_preset
+from vidrepro.report import effects
 
 Invoke = Callable[..., Result]
 
@@ -99,6 +100,9 @@ def test_table_as_json_is_json_alone(invoke: Invoke, results: Path) -> None:
     assert rows["m2a/table1/m2a"]["delta_top1"] == pytest.approx(36.0)
     assert rows["m2a/table1/m2a"]["printed_top1"] == 34.7
     assert rows["m2a/table1/m2a-motion"]["empty_because"] == "not run"
+    (verdicts,) = tables[0]["verdicts"]
+    judged = {item["sentence"]: item["verdict"] for item in verdicts["sentences"]}
+    assert judged["– M2A above None"] == "holds" and judged["– M2A above M2A-Motion"] == "not measured"
     assert [Path(file).name for table in tables for file in table["files"]] == ["table1.csv", "table5.csv"]
 
 
@@ -154,13 +158,25 @@ def test_show_paper_lists_tables_rows_settings_and_differences(invoke: Invoke) -
     assert len(content["claims"]) >= 5
 
 
-def test_show_differences_alone(invoke: Invoke) -> None:
-    output = invoke("show", "m2a", "--differences").output
+def test_show_differences_alone(invoke: Invoke, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def counted(paper: Any, row: Any, costs: Any, *, overrides: Any = (), progress: Any = None) -> dict[str, Any]:
+        return {"not_measured": None, "gmacs_fvcore": 1.5 if overrides else 1.25, "params": 7654321}
+
+    monkeypatch.setattr(effects, "measure_row", counted)
+    write_run(results, "m2a/table1/m2a", 600, overrides=("model.options.boundary=first",))
+    output = " ".join(invoke("show", "m2a", "--differences").output.split())
     assert "the released code" in output
     assert "Table I (" not in output
+    assert "--set model.options.boundary=zeros (the code) or first (the text)" in output
+    assert "effect of m2a/table1/m2a with model.options.boundary=first" in output
+    assert "on cost 1.250 → 1.500 GMACs by fvcore, 7,654,321 → 7,654,321 parameters" in output
+    assert "on accuracy top-1 -5.0 [" in output and "on accuracy no runs" in output
+    assert "not built yet" not in output
     content = json.loads(invoke("show", "m2a", "--differences", "--json").stdout)
     boundary = next(item for item in content if item["id"] == "boundary")
-    assert boundary["option"] == {"name": "boundary", "official": "zeros", "paper": "first"}
+    sides = {"name": "boundary", "official": "zeros", "paper": "first", "of": "mechanism"}
+    assert boundary["option"] == sides | {"key": "model.options.boundary"}
+    assert boundary["effects"][0]["cost"]["gmacs_fvcore"] == [1.25, 1.5]
     assert "--differences is about a paper" in invoke("show", "synthetic", "--differences", code=2).output
 
 
@@ -169,6 +185,8 @@ def test_show_row_resolves_its_settings(invoke: Invoke) -> None:
     assert "printed: gmacs_per_video 14.81, top1 34.7" in output
     assert "model.backbone micro" in output and "train.epochs 3" in output
     assert "not prepared" in output
+    assert "model.options.boundary zeros: what the frame difference finds after the last frame (zeros, first)" in output
+    assert "model.backbone_options.width 16: channels of the first stage" in output
     content = json.loads(invoke("show", "m2a/table2/m2a", "--preset", "paper", "--dataset", "ssv1", "--json").stdout)
     assert content["config"]["model"]["backbone"] == "mobilenetv2"
     assert content["config"]["data"]["train_size"] == 224

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from vidrepro.cli.prepare import prepare as prepare_command
 from vidrepro.data.frames import probe_video, read_clip
 from vidrepro.data.manifest import Journal, Manifest, check_files, load_manifest
-from vidrepro.data.sources import NOT_YET, SOURCES, Options, describe_all, find_source
+from vidrepro.data.sources import OFFICIAL, SOURCES, Options, describe_all, find_source
 from vidrepro.data.sources.synthetic import PreparationInterrupted, prepare_synthetic
 from vidrepro.data.synthetic.annotations import load_annotations
 from vidrepro.data.synthetic.generator import render_clip
@@ -370,11 +370,8 @@ def test_sources_are_found_by_name_and_unknown_ones_refused() -> None:
     with pytest.raises(UnknownNameError) as refusal:
         find_source("synthetik")
     assert "did you mean 'synthetic'" in str(refusal.value)
-    for name in NOT_YET:
-        with pytest.raises(UnknownNameError, match=f"cannot prepare '{name}' yet") as refusal:
-            find_source(name)
-        assert "unknown" not in str(refusal.value)
-        assert str(refusal.value.allowed).split(", ") == list(SOURCES)
+    for name in OFFICIAL:
+        assert [entry.name for entry in find_source(name).describe()] == [name]
 
 
 # --- the command ---------------------------------------------------------------------------------------------------
@@ -417,7 +414,7 @@ def test_the_command_prepares_and_verifies(prepared: Manifest, tmp_path: Path) -
 def test_the_command_lists_what_can_be_prepared() -> None:
     text = call("list").stdout
     assert "synthetic-full" in text and "no download" in text
-    assert all(name in text.partition("not supported")[2] for name in NOT_YET)
+    assert all(f"vidrepro prepare {name} --root" in text for name in OFFICIAL)
     listed = json.loads(call("list", "--json").stdout)
     assert {entry["name"] for entry in listed["can be prepared"]} == set(SOURCES)
 
@@ -425,7 +422,7 @@ def test_the_command_lists_what_can_be_prepared() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["ssv2"], "cannot prepare 'ssv2' yet"),
+        (["ssv2"], "made from a download of yours"),
         (["ssv7"], "unknown dataset 'ssv7'"),
         (["synthetic", "--preset", "medium"], "unknown preset"),
         (["verify", "synthetic"], "is not prepared"),

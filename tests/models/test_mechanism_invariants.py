@@ -158,7 +158,7 @@ GRADCHECKED = [
 def test_gradients_are_the_numerical_ones(spec: str) -> None:
     module = build(spec, 3, channels=8).eval()
     x = random_frames(3, 8, 2, 2).requires_grad_()
-    parameters = [parameter for parameter in module.parameters()]
+    parameters = list(module.parameters())
     assert torch.autograd.gradcheck(lambda inputs, *_: module(inputs), (x, *parameters))
 
 

@@ -103,8 +103,10 @@ def test_released_wrong_rule_is_noticed(which: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["m2a_mod_motion_tam", "m2a_mod_patch_mattn_p2", "m2a_mod_patch_mattn_p4", "m2a_mod_tdn_attn", "m2a_mod_tdn_tam"]
-    + ["m2a_mod_tea", "m2a_mod_tea_attn", "m2a_mod_tea_tam", "orig_mod_tam", "orig_mod_tdn_mse"],
+    [
+        *("m2a_mod_motion_tam", "m2a_mod_patch_mattn_p2", "m2a_mod_patch_mattn_p4", "m2a_mod_tdn_attn"),
+        *("m2a_mod_tdn_tam", "m2a_mod_tea", "m2a_mod_tea_attn", "m2a_mod_tea_tam", "orig_mod_tam", "orig_mod_tdn_mse"),
+    ],
 )
 def test_released_module_loads_completely(name: str) -> None:
     module_of(f"keys_only/{name}")
@@ -122,9 +124,11 @@ def test_resnet18_with_tea_gives_the_released_logits(which: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["attn", "motion", "motion_attn_use_tsm", "tsm", "tam", "tdn", "motion_tam", "tea_attn", "tea_tam", "tdn_attn"]
-    + ["tdn_tam", "patch_mattn_p4", "patch_mattn_p8", "motion_tam_224", "tdn_tam_224", "tea_tam_224"]
-    + ["patch_mattn_p4_224", "patch_mattn_p8_224"],
+    [
+        *("attn", "motion", "motion_attn_use_tsm", "tsm", "tam", "tdn", "motion_tam", "tea_attn", "tea_tam"),
+        *("tdn_attn", "tdn_tam", "patch_mattn_p4", "patch_mattn_p8", "motion_tam_224", "tdn_tam_224", "tea_tam_224"),
+        *("patch_mattn_p4_224", "patch_mattn_p8_224"),
+    ],
 )
 def test_released_resnet18_loads_completely(name: str) -> None:
     parity = read_parity(f"keys_only/m2a_r18_{name}")

@@ -193,9 +193,7 @@ def test_the_digest_follows_the_source(own: Path) -> None:
         ("own_blocks.inner:Scale(position=behind)", ModelError, "does not take 'behind'"),
     ],
 )
-def test_an_own_class_that_cannot_be_used_is_refused(
-    own: Path, spec: str, error: type[Exception], says: str
-) -> None:
+def test_an_own_class_that_cannot_be_used_is_refused(own: Path, spec: str, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         build_mechanism(spec, 8, 2)
 

@@ -1,4 +1,4 @@
-"""TEA's, TDN's, TAM's and the patch attention's blocks against a slow second implementation, pixel by pixel in NumPy."""
+"""TEA's, TDN's, TAM's and the patch attention's blocks against a slow second implementation in NumPy."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def naive_tea_original(weights: Weights, clip: np.ndarray) -> np.ndarray:
 
 
 def naive_tdn_gate(weights: Weights, clip: np.ndarray, backward_slip: bool) -> np.ndarray:
-    """TDN's gate; `backward_slip`: M2A's release, whose backward full-size branch convolves the forward one's output."""
+    """TDN's gate; `backward_slip`: the backward full-size branch convolves the forward one's output (M2A)."""
     features = [normed(weights, "norm", convolved(weights["reduce.weight"], frame)) for frame in clip]
     transformed = [convolved(weights["transform.weight"], feature) for feature in features]
     height, width = clip.shape[2:]
@@ -317,8 +317,10 @@ def test_a_rival_alone_has_neither_norm_nor_skip_as_released(name: str, block: s
 
 @pytest.mark.parametrize(
     ("name", "size"),
-    [("patch1", 1), ("patch14", 14), ("patch0", None), ("patch", None), ("patch-2", None), ("patch2.0", None)]
-    + [("Patch4", None), (4, None), (None, None)],
+    [
+        *(("patch1", 1), ("patch14", 14), ("patch0", None), ("patch", None), ("patch-2", None), ("patch2.0", None)),
+        *(("Patch4", None), (4, None), (None, None)),
+    ],
 )
 def test_patch_sizes(name: object, size: int | None) -> None:
     assert patch_size(name) == size

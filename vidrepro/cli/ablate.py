@@ -26,7 +26,10 @@ def ablate(
     table: Annotated[
         str | None, typer.Option("--table", help="I, 2, … or several (I,V) (default: the paper's own choice).")
     ] = None,
-    rows: Annotated[str | None, typer.Option("--rows", help="Some rows only, e.g. none,m2a.")] = None,
+    rows: Annotated[
+        str | None,
+        typer.Option("--rows", help="Some rows only, e.g. none,m2a; my_package.my_module:MyMechanism adds yours."),
+    ] = None,
     backbone: options.Backbone = None,
     dataset: options.Dataset = "auto",
     preset: options.Preset = None,
@@ -48,6 +51,10 @@ def ablate(
 ) -> None:
     """Run a paper's rows: what is finished is kept, what was interrupted goes on, then the table is printed.
 
+    Without --table, a backbone that has a table of its own selects that table (m2a: mobilenetv2 Table II, i3d-resnet18
+    Table III); with --table, --backbone replaces the backbone of the rows. A mechanism of your own is a class derived
+    from torch.nn.Module, called as MyMechanism(channels, frames), from (N*T, C, H, W) to the same shape.
+
     Examples:
 
       vidrepro ablate m2a
@@ -55,6 +62,8 @@ def ablate(
       vidrepro ablate m2a --table I --seeds 0,1,2
 
       vidrepro ablate m2a --backbone mobilenetv2 --dry-run
+
+      vidrepro ablate m2a --rows none,m2a,my_package.my_module:MyMechanism
     """
     from vidrepro import files
     from vidrepro.cli.output import console, interruptible

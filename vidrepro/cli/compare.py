@@ -25,7 +25,9 @@ def compare(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for the files (default: <results>/compare); implies all three.")
     ] = None,
-    split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "val",
+    split: Annotated[
+        str | None, typer.Option("--split", help="train, val or test (default: the one training was evaluated on).")
+    ] = None,
     checkpoint: Annotated[str, typer.Option("--checkpoint", help="best or last.")] = "best",
     protocol: Annotated[
         str | None, typer.Option("--protocol", help="frames x crops x clips @ size (default: the runs' own).")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -36,7 +36,9 @@ def gradcam(
     about: Annotated[str, typer.Option("--class", help="Whose evidence: the predicted class, or the true one.")] = (
         "predicted"
     ),
-    split: Annotated[str, typer.Option("--split", help="Where the clips are: train, val or test.")] = "val",
+    split: Annotated[
+        str | None, typer.Option("--split", help="Where the clips are (default: val, or test where there is no val).")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of experiments: the run with this seed.")] = 0,
     checkpoint: Annotated[str, typer.Option("--checkpoint", help="best or last.")] = "best",
     dataset: Annotated[str | None, typer.Option("--dataset", help="Of experiments: run on this dataset.")] = None,
@@ -74,7 +76,7 @@ def gradcam(
     layers = check_layers(networks, layer)
     for clip in clips:  # all are looked up before anything is written
         networks[0].clip(clip)
-    records = []
+    records: list[dict[str, Any]] = []
     for clip in clips:
         explained = explain_clip(networks, layers, clip, about)
         picture, arrays = write_explained(explained, out or folder / "explain" / "gradcam", about)

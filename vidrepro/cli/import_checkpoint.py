@@ -20,7 +20,7 @@ def import_checkpoint(
         str | None,
         typer.Option("--mechanism", help="As it was trained: its keys do not tell. Without it, those that fit."),
     ] = None,
-    source: Annotated[str, typer.Option("--source", help="Whose code wrote it: m2a (gebob19/M2A).")] = "m2a",
+    source: Annotated[str, typer.Option("--source", help="Whose code wrote it: m2a (gebob19/M2A) or aia.")] = "m2a",
     variant: Annotated[str, typer.Option("--variant", help="official or paper.")] = "official",
     temporal_shift: Annotated[bool, typer.Option("--temporal-shift", help="It was trained with TSM's shift.")] = False,
     frames: Annotated[int, typer.Option("--frames", min=1, help="Frames a clip it was trained with.")] = 8,
@@ -44,7 +44,9 @@ def import_checkpoint(
 
       vidrepro import-checkpoint ssv2.pth --source m2a --backbone resnet18 --mechanism m2a --out m2a_r18.pt
 
-      vidrepro import-checkpoint i3d.pth --backbone i3d-resnet18 --set input_layout=released --mechanism m2a --out i3d.pt
+      vidrepro import-checkpoint i3d.pth --backbone i3d-resnet18 --mechanism m2a --set input_layout=released --out i.pt
+
+      vidrepro import-checkpoint c.pth --source aia --backbone resnet50 --mechanism "CinST->STinC" --out aia_r50.pt
     """
     from vidrepro.cli.output import console, print_json
     from vidrepro.config import parse_override

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 # word in place of a paper -> function in vidrepro.cost.benchmarks
 BENCHMARKS = {"loader": "measure_loader", "throughput": "measure_throughput", "startup": "measure_startup"}
 LEAK = "leak"
+PREPARE = "prepare"
 PAPER = "a paper"
 MEANT_FOR = {  # options that do not mean something to every kind of target
     "table": (PAPER,),
     "set": (PAPER,),
-    "rounds": tuple(BENCHMARKS),
+    "rounds": (*BENCHMARKS, PREPARE),
     "dataset": ("loader",),
     "preset": ("throughput",),
     "backbone": ("throughput",),
@@ -35,7 +36,7 @@ ROUNDS = 5  # of a benchmark
 
 def measure(
     target: Annotated[
-        str, typer.Argument(metavar="PAPER", help="A paper, e.g. m2a; or loader, throughput, startup, leak.")
+        str, typer.Argument(metavar="PAPER", help="A paper, e.g. m2a; or loader, throughput, startup, prepare, leak.")
     ],
     table: Annotated[
         str | None, typer.Option("--table", help="Paper: I, 2, … or several (I,V); all its tables if not given.")
@@ -75,6 +76,8 @@ def measure(
     A paper's rows are counted on the real networks at the paper's input size: MACs by fvcore, by our own counter
     (convolutions and linear layers only) and by the convention the paper's numbers were printed in.
 
+    prepare makes a download of Something-Something V2's size and measures how it is read, checked and loaded.
+
     leak trains an order-blind network ten times longer than usual on the embedded dataset, which takes about half an
     hour, and tells whether anything betrays the direction of a clip to it; interrupted, it goes on. Its run is kept
     beside the clips, not among the results, unless --results says where.
@@ -109,6 +112,9 @@ def measure(
     out = console(for_json=json)
     if target == LEAK:
         _measure_leak(out, files.data_folder(data), results, device, json)
+        return
+    if target == PREPARE:
+        _measure_prepare(out, rounds or ROUNDS, json)
         return
     if target not in BENCHMARKS:
         records = _measure_paper(target, table, overrides, files.results_folder(results))
@@ -172,13 +178,30 @@ def _measure_leak(out: Console, data: Path, results: Path | None, device: str, j
     )
 
 
+def _measure_prepare(out: Console, rounds: int, json: bool) -> None:
+    from vidrepro.cli.output import console, print_json
+    from vidrepro.cost.preparation import measure_prepare
+
+    with console(for_json=True).status("preparing a dataset of Something-Something V2's size"):
+        records = measure_prepare(rounds=rounds)
+    if json:
+        print_json(records)
+        return
+    for record in records:
+        limit, mark = "", ""
+        if record["limit"] is not None:
+            limit = f"   ({'at least' if record['at_least'] else 'at most'} {record['limit']:g})"
+            mark = "[green]✓[/green] " if record["good"] else "[red]✗[/red] "
+        out.print(f"{mark or '  '}{record['name']}: {record['value']:.2f} {record['unit']}{limit}")
+
+
 def _refuse_unused(target: str, **given: object) -> None:
     from vidrepro.errors import ConfigError, unknown_name
     from vidrepro.experiments import paper_names
 
-    if target not in (names := [*paper_names(), *BENCHMARKS, LEAK]):
+    if target not in (names := [*paper_names(), *BENCHMARKS, PREPARE, LEAK]):
         raise unknown_name("paper or benchmark", target, names)
-    kind = target if target in (*BENCHMARKS, LEAK) else PAPER
+    kind = target if target in (*BENCHMARKS, PREPARE, LEAK) else PAPER
     for option, value in given.items():
         if value is not None and value != [] and kind not in MEANT_FOR[option]:
             raise ConfigError(

@@ -41,11 +41,16 @@ def print_json(value: Any) -> None:
 
 def print_run(out: Console, folder: Path) -> None:
     """One line about a finished run."""
+    from vidrepro.evaluation.scores import incomplete_text
+
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     best, last = record["best"], record["last"]
     pair = f", pair {best['pair']:.1f} %" if best["pair"] is not None else ""
+    clips = f"{best['clips']} {best.get('split', 'val')} clips"
     out.print(
-        f"{record['id']}: top-1 {best['top1']:.1f} %, top-5 {best['top5']:.1f} %{pair} on {best['clips']} clips of "
+        f"{record['id']}: top-1 {best['top1']:.1f} %, top-5 {best['top5']:.1f} %{pair} on {clips} of "
         f"{record['dataset']['name']} ({record['protocol']}, epoch {best['epoch']}; last epoch {last['top1']:.1f} %), "
         f"{record['seconds']:.0f} s"
     )
+    if lacking := incomplete_text(record["dataset"].get("completeness")):
+        out.print(lacking, markup=False)

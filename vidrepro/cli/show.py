@@ -12,7 +12,7 @@ from vidrepro.cli import options
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from vidrepro.experiments import Row
+    from vidrepro.experiments import Paper, Row
 
 
 def show(
@@ -77,10 +77,10 @@ def show(
         _refuse_settings(asked, f"'{target}' is a {kind}; only a row (m2a/table1/m2a) is resolved under settings")
     content: Any
     if kind == "paper":
-        from vidrepro.report.describe import describe_differences, describe_paper
+        from vidrepro.report.describe import describe_paper
 
         paper = load_paper(target)
-        content = describe_differences(paper) if differences else describe_paper(paper)
+        content = _differences(out, paper, files.results_folder(results)) if differences else describe_paper(paper)
         printer = _print_differences if differences else _print_paper
     elif kind == "row":
         row = find_row(target)
@@ -105,6 +105,21 @@ def show(
         print_json(content)
     else:
         printer(out, content)
+
+
+def _differences(out: Console, paper: Paper, results: Path) -> list[dict[str, Any]]:
+    from vidrepro.cost.papers import CostCache
+    from vidrepro.report.describe import describe_differences
+    from vidrepro.report.effects import difference_effects
+    from vidrepro.report.runs import load_runs
+
+    runs, costs = load_runs(results).runs, CostCache(results)
+
+    def say(what: str) -> None:
+        out.print(f"counting the cost of {what}", style="dim")
+
+    effects = [difference_effects(paper, difference, runs, costs, say) for difference in paper.differences]
+    return [item | {"effects": found} for item, found in zip(describe_differences(paper), effects, strict=True)]
 
 
 def _kind_of(target: str, data: Path, results: Path) -> tuple[str, Any]:
@@ -211,20 +226,27 @@ def _print_presets(out: Console, presets: list[dict[str, Any]]) -> None:
 
 
 def _print_differences(out: Console, content: list[dict[str, Any]]) -> None:
-    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(box=SIMPLE_HEAD, show_lines=False)
-    for head in ("topic", "the text", "the released code", "here", "changes"):
-        shown.add_column(head, overflow="fold")
+    from vidrepro.report.describe import describe_effect
+
     for item in content:
         option = item["option"]
-        chosen = f"; --set model.options.{option['name']}={option['official']} or {option['paper']}" if option else ""
-        here = item["ours"] + chosen
-        cells = (item["topic"], item["paper"], item["code"], here, ", ".join(item["changes"]))
-        shown.add_row(*(Text(cell) for cell in cells))
-    out.print(shown)
+        here = item["ours"]
+        if option:
+            here += f"; --set {option['key']}={option['official']} (the code) or {option['paper']} (the text)"
+        lines = [("the text", item["paper"]), ("the released code", item["code"]), ("here", here)]
+        lines += [("can change", ", ".join(item["changes"]))]
+        for effect in item["effects"]:
+            lines += describe_effect(effect) if "cost" in effect else []
+        out.print(Text(f"\n{item['id']}: {item['topic']}", style="bold"))
+        shown = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+        shown.add_column(min_width=len("  the released code"), no_wrap=True)
+        shown.add_column(overflow="fold")
+        for name, text in lines:
+            shown.add_row(Text(f"  {name}", style="dim"), Text(text))
+        out.print(shown)
 
 
 def _print_row(out: Console, content: dict[str, Any]) -> None:
@@ -238,6 +260,8 @@ def _print_row(out: Console, content: dict[str, Any]) -> None:
     out.print(escape(content["sentence"]))
     out.print(f"Preset '{content['preset']}', config {content['config_fingerprint']}:")
     _print_pairs(out, flat_settings(content["config"]))
+    out.print("What the mechanism and the backbone can be told with --set:")
+    _print_pairs(out, {o["key"]: f"{_value(o['value'])}: {o['meaning']} ({o['allowed']})" for o in content["options"]})
 
 
 _SHOWN_APART = ("classes", "reversal_pairs", "counts", "figures")

@@ -83,6 +83,7 @@ def write_tables(
     from vidrepro.cli.output import console, print_json
     from vidrepro.cost.papers import measure_paper
     from vidrepro.experiments import load_paper, load_preset
+    from vidrepro.report.own_rows import with_own_rows
     from vidrepro.report.runs import load_runs
     from vidrepro.report.verdicts import with_tables_compared
     from vidrepro.report.write import check_formats, report_tables, write_report
@@ -91,10 +92,11 @@ def write_tables(
     wanted = check_formats(formats)
     if preset is not None:
         load_preset(preset)
+    collection = load_runs(results)
+    source = with_own_rows(source, collection.runs)
     chosen = list(source.tables)
     if tables is not None:
         chosen = list({t.id: t for t in map(source.table, tables)}.values())
-    collection = load_runs(results)
     out = console(for_json=json)
     costs: dict[str, Any] = {}
     for entry in with_tables_compared(source, chosen):

@@ -171,11 +171,12 @@ def _training_step(config: RunConfig, classes: int, batch: int, device: torch.de
 
     from vidrepro.data.augment import normalise
     from vidrepro.models import build_from_config
+    from vidrepro.models.layout import to_channels_last
 
     data = config.data
     model = build_from_config(config.model, frames=data.frames, classes=classes, pretrained=False).to(device)
     if config.train.channels_last:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        to_channels_last(model)
     model.train()
     # a rate that changes nothing visible: on random labels the preset's own would lead to NaN, which is slower
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=config.train.momentum)

@@ -64,27 +64,40 @@ def measure_paper(
     overrides = list(overrides)
     _check_overrides(overrides, rows)
     costs = CostCache(results)
-    records = []
-    for row in rows:
-        record = _facts(source, row)
-        records.append(record)
-        network = resolve(row.layers, applicable_overrides(row, overrides)).model
-        record |= {key: getattr(network, key) for key in ("backbone", "mechanism", "temporal_shift", "variant")}
-        key = network_key(network, source.cost_input)
-        cost = costs.read(key)
-        if cost is None:
-            if progress:
-                progress(row.id)
-            try:
-                cost = _measure(network, source.cost_input)
-            except (ModelError, UnknownNameError) as error:
-                if overrides:
-                    raise
-                record["not_measured"] = error.problem
-                continue
-            costs.write(key, cost)
-        record |= cost | _printed_convention(source.name, network.mechanism, cost, record)
-    return records
+    return [measure_row(source, row, costs, overrides=overrides, progress=progress) for row in rows]
+
+
+def measure_row(
+    paper: Paper,
+    row: Row,
+    costs: CostCache,
+    *,
+    overrides: Sequence[str] = (),
+    progress: Callable[[str], None] | None = None,
+) -> Record:
+    """One record of `measure_paper`.
+
+    Raises:
+        ConfigError, ModelError, UnknownNameError: if `overrides` do not fit; without any, a network that cannot be
+            built is told by the record.
+    """
+    record = _facts(paper, row)
+    network = resolve(row.layers, applicable_overrides(row, overrides)).model
+    record |= {key: getattr(network, key) for key in ("backbone", "mechanism", "temporal_shift", "variant")}
+    key = network_key(network, paper.cost_input)
+    cost = costs.read(key)
+    if cost is None:
+        if progress:
+            progress(row.id)
+        try:
+            _require_recorded_source(network)
+            cost = _measure(network, paper.cost_input)
+        except (ModelError, UnknownNameError) as error:
+            if overrides:
+                raise
+            return record | {"not_measured": error.problem}
+        costs.write(key, cost)
+    return record | cost | _printed_convention(paper.name, network.mechanism, cost, record)
 
 
 def network_key(network: ModelConfig, clip: CostInput) -> str:
@@ -190,6 +203,16 @@ def _printed_convention(paper: str, mechanism: str, measured: Record, facts: Rec
         "rule_description": rule.description,
         "matches_printed": None if printed is None else f"{gmacs:.{decimals}f}" == f"{printed:.{decimals}f}",
     }
+
+
+def _require_recorded_source(network: ModelConfig) -> None:
+    """Refuse to count a user's class in place of an older version of it that a run was made with."""
+    if network.mechanism_digest is None:
+        return
+    from vidrepro.models.mechanisms import external_digest
+
+    if external_digest(network.mechanism) != network.mechanism_digest:
+        raise ModelError(f"the source of '{network.mechanism}' has changed since it was run")
 
 
 def _measure(network: ModelConfig, clip: CostInput) -> Record:

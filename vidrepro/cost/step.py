@@ -1,4 +1,4 @@
-"""What a mechanism adds to a training step: pairs of steps in turns, with and without it, and the median of their ratios."""
+"""What a mechanism adds to a training step: steps with and without it in turns, and the median of their ratios."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def build_contender(case: Case, contender: Contender) -> nn.Module:
     for place, parts in model.insertions.items():
         together: Any = model.backbone.get_submodule(place)
         for part in parts:
-            if part == "conv":
+            if part in ("conv", "norm"):
                 continue
             module = getattr(together, part)
             channels = sum(module.parts) if isinstance(module, TemporalShift) else module.conv_down.in_channels

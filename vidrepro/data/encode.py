@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 import av
 import numpy as np
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -148,6 +148,7 @@ def _encode(
             if not count:  # or a reader would take another meaning of the same numbers for granted
                 stream.codec_context.colorspace = frame.colorspace
             frame.pts, frame.time_base = count, 1 / rate
+            frame.pict_type = PictureType.NONE  # or the source's key frames would be forced on the copy
             container.mux(stream.encode(frame))
             count += 1
         container.mux(stream.encode(None))

@@ -314,7 +314,7 @@ def _decoded(container: InputContainer, stream: VideoStream, path: Path) -> Iter
                 yield frame
                 position += 1
     except (av.error.FFmpegError, OSError, MemoryError) as error:
-        raise _corrupt(path, position, str(error)) from error
+        raise _corrupt(path, position, _told(error)) from error
 
 
 def _decoded_again(
@@ -334,7 +334,7 @@ def _decoded_again(
             try:
                 frames = decoder.decode(packet if packet.size else None)
             except av.error.InvalidDataError as error:
-                complaint = str(error)
+                complaint = _told(error)
                 continue
             for frame in frames:
                 if frame.is_corrupt:
@@ -342,7 +342,7 @@ def _decoded_again(
                 yield frame
                 position += 1
     except (av.error.FFmpegError, OSError, MemoryError) as error:
-        raise _corrupt(path, position, str(error)) from error
+        raise _corrupt(path, position, _told(error)) from error
     if not promised or position < promised:
         raise _corrupt(path, position, complaint or f"its container promises {promised or 'no number of'} frames")
 
@@ -369,10 +369,15 @@ def _cannot_open(path: Path, error: Exception) -> DecodeError:
         return truncated
     return DecodeError(
         f"'{path.name}' cannot be opened as a video: truncated, damaged or none",
-        given=str(error),
+        given=_told(error),
         hint="copy or download it again",
         where=path,
     )
+
+
+def _told(error: Exception) -> str:
+    """FFmpeg's reason, without the log and the path that PyAV adds to it."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _corrupt(path: Path, position: int, reason: str) -> DecodeError:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -97,6 +99,10 @@ class ClipDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self._clips)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a spawned worker gets: where the clips lie, not the rows of all splits (some 100 MB of strings)."""
+        return self.__dict__ | {"manifest": _Root(self.manifest.root)}
+
     @property
     def ids(self) -> list[str]:
         """The clips' ids by index."""
@@ -161,6 +167,13 @@ class ClipDataset(Dataset[Sample]):
         if self._cache is not None:
             return augment.channels_first(self._cache.frames(str(row.id), positions))
         return augment.channels_first(read_clip(self.manifest, row, positions))
+
+
+@dataclass(frozen=True)
+class _Root:
+    """What reading a clip needs of a manifest."""
+
+    root: Path
 
 
 class ClipLoader:
@@ -325,7 +338,8 @@ def _as_records(table: pd.DataFrame) -> np.recarray:
 
 
 def _as_array(column: pd.Series) -> NDArray[Any]:
-    values = column.to_numpy()
-    if values.dtype.kind in "iufb":
-        return values
-    return np.array(["" if pd.isna(value) else str(value) for value in values])
+    if column.dtype.kind in "iufb":
+        return column.to_numpy()
+    if column.isna().any():
+        return np.array(["" if pd.isna(value) else str(value) for value in column.tolist()])
+    return np.array(column.tolist(), dtype=str)

@@ -284,13 +284,14 @@ def write_manifest(folder: Path, rows: pd.DataFrame | Iterable[Mapping[str, Any]
     complete = complete_info(info)
     check_info(complete, folder / INFO_NAME, folder.resolve().name)
     text = table_text(rows)
-    parse_rows(*split_text(io.StringIO(text, newline=""), path, COLUMNS), path, len(complete["classes"]))
+    texts, lines = split_text(io.StringIO(text, newline=""), path, COLUMNS)
+    table = parse_rows(texts, lines, path, len(complete["classes"]))
     if path.exists() and path.read_bytes() != text.encode():
         path.unlink()  # killed between the two writes, the old rows must not be read with the new classes
     atomic_write_json(folder / INFO_NAME, complete)
     atomic_write_text(path, text)
     remove_journal(folder)
-    return load_manifest(complete["name"], folder.resolve().parent)
+    return _build(folder.resolve(), complete, table, lines)
 
 
 def list_prepared(data_folder: Path) -> list[tuple[str, Manifest | VidreproError]]:

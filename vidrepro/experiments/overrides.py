@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vidrepro.config import RunConfig, parse_override
-from vidrepro.errors import ConfigError
+from vidrepro.errors import ConfigError, closest
 from vidrepro.experiments.papers import Row
 from vidrepro.files import file_digest
 
@@ -27,20 +27,20 @@ def require_some_row_takes(rows: Sequence[Row], overrides: Iterable[str]) -> Non
     """Refuse an option of a mechanism that none of the rows has.
 
     Raises:
-        ConfigError: naming the options the rows' mechanisms do have.
+        ConfigError: naming the options the rows' mechanisms do have, and the nearest of them.
     """
     texts = list(overrides)
     for text in texts:
         option = _option(text)
         if option is None or any(_takes(_mechanism(row, texts), option) for row in rows):
             continue
-        from vidrepro.models.mechanisms.m2a import OPTIONS
-
+        there_are = list(dict.fromkeys(name for row in rows for name in _options(_mechanism(row, texts))))
+        near = closest(option, there_are, count=1)
         raise ConfigError(
             f"no selected row's mechanism has an option '{option}'",
             given=text,
-            allowed=[name for name in OPTIONS if any(_takes(_mechanism(row, texts), name) for row in rows)] or "(none)",
-            hint="vidrepro show PAPER --differences lists the options",
+            allowed=there_are or "(none)",
+            hint=f"did you mean '{near[0]}'?" if near else f"'vidrepro show {rows[0].id}' lists a row's options",
         )
 
 
@@ -91,6 +91,12 @@ def _leaf(text: str) -> Any:
 def _mechanism(row: Row, overrides: Iterable[str]) -> str:
     asked = [_leaf(text) for text in overrides if text.partition("=")[0].strip() == "model.mechanism"]
     return str(asked[-1] if asked else row.model.get("mechanism", "none"))
+
+
+def _options(mechanism: str) -> list[str]:
+    from vidrepro.models.mechanisms import mechanism_entry, parse_spec
+
+    return list(mechanism_entry(parse_spec(mechanism)[0]).options)
 
 
 def _takes(mechanism: str, option: str) -> bool:

@@ -146,7 +146,7 @@ class Table:
         model = {"mechanism": mechanism} | ({"mechanism_digest": digest} if digest else {})
         return Row(
             id=f"{self.paper}/{self.slug}/{mechanism}",
-            label=mechanism,
+            label=mechanism.rpartition(":")[2],
             paper=self.paper,
             table=self.id,
             printed=dict.fromkeys(column.name for column in self.printed.columns[1:]),

@@ -43,6 +43,7 @@ def read_paper(folder: Path) -> Paper:
     if about is not None and printed is not None:
         tables = _tables(about, printed, table_files, faults)
         faults += [*_selection_faults(about, tables), *_claim_faults(printed, tables)]
+        faults += _difference_faults(differences, tables)
     if faults or about is None or printed is None:
         raise ConfigError(
             f"the experiments of '{folder.name}' cannot be used", where=folder, allowed="\n    " + "\n    ".join(faults)
@@ -148,9 +149,11 @@ def _place_text(label: str, column: str | None) -> str:
     return f"row '{label}'" if column is None else f"cell '{label}', {column}"
 
 
-def _settings_faults(place: str, layers: Iterable[tuple[str, Mapping[str, Any]]]) -> list[str]:
+def _settings_faults(
+    place: str, layers: Iterable[tuple[str, Mapping[str, Any]]], overrides: Iterable[str] = ()
+) -> list[str]:
     try:
-        resolve(layers)
+        resolve(layers, overrides)
     except VidreproError as error:
         return [f"{place}: {error.problem}{': ' + error.allowed if error.allowed else ''}"]
     return []
@@ -182,3 +185,14 @@ def _claim_faults(printed: PrintedFile, tables: list[Table]) -> Iterable[str]:
         for table in claim.tables:
             if table not in {entry.id for entry in tables}:
                 yield f"printed.yaml: the claim '{claim.text}' is about table '{table}', which is not printed"
+
+
+def _difference_faults(differences: DifferencesFile | None, tables: list[Table]) -> Iterable[str]:
+    rows = {row.id: row for table in tables for row in table.rows}
+    for difference in differences.differences if differences else ():
+        for effect in difference.effects:
+            place = f"differences.yaml, {difference.id}"
+            if effect.row not in rows:
+                yield f"{place}: '{effect.row}' is not an experiment"
+            else:
+                yield from _settings_faults(place, rows[effect.row].layers, effect.set)

@@ -16,7 +16,7 @@ from vidrepro.data.augment import normalise
 from vidrepro.data.loading import ClipDataset
 from vidrepro.data.manifest import Manifest
 from vidrepro.data.sampling import eval_positions
-from vidrepro.errors import ConfigError, unknown_name
+from vidrepro.errors import ConfigError, UnknownNameError, closest
 from vidrepro.evaluation.rerun import Trained, load_trained
 from vidrepro.files import fingerprint
 from vidrepro.report.run_sets import RunSet
@@ -67,6 +67,13 @@ class Network:
         """The dataset it was trained on."""
         return self.trained.manifest
 
+    @cached_property
+    def classes(self) -> list[str]:
+        """Class names by label; their numbers where the label set names none."""
+        task = self.trained.config.data.task
+        names = self.manifest.classes_of(task)
+        return names or [f"class {label}" for label in range(self.manifest.num_classes(task))]
+
     def clip(self, clip_id: str) -> ShownClip:
         """One clip of the split.
 
@@ -76,9 +83,7 @@ class Network:
         """
         index = self._indices.get(clip_id)
         if index is None:
-            row = self.manifest.clip(clip_id)  # refuses an id nobody knows
-            hint = f"it is in split '{row.split}' and {row.status}: add --split {row.split}"
-            raise unknown_name(f"clip of split '{self.split}'", clip_id, self._near(clip_id), hint=hint)
+            raise self._unknown(clip_id)
         sample = self._dataset[index]
         frames = self.manifest.clip(clip_id).frames
         config = self._dataset.config
@@ -89,18 +94,32 @@ class Network:
     def _dataset(self) -> ClipDataset:
         one_view = {"eval_crops": 1, "eval_clips": 1}
         config = self.trained.config.data.model_copy(update=one_view)
-        return ClipDataset(self.manifest, self.split, config, seed=0, training=False)
+        return ClipDataset(
+            self.manifest, self.split, config, seed=0, training=False, fold=config.fold, task=config.task
+        )
 
     @cached_property
     def _indices(self) -> dict[str, int]:
         return {clip_id: index for index, clip_id in enumerate(self._dataset.ids)}
 
-    def _near(self, clip_id: str) -> list[str]:
-        return list(self._indices)[:5]
+    def _unknown(self, clip_id: str) -> UnknownNameError:
+        ids = list(self._indices)
+        elsewhere = self.manifest.table[self.manifest.table["id"] == clip_id]
+        if len(elsewhere):
+            row = elsewhere.iloc[0]
+            hint = f"it is in split '{row['split']}', {row['status']}: --split {row['split']} if it is usable"
+        else:
+            hint = " or ".join(repr(one) for one in closest(clip_id, ids)) or f"see {self.manifest.path}"
+        return UnknownNameError(
+            f"no usable clip '{clip_id}' in split '{self.split}' of {self.manifest.name}",
+            given=clip_id,
+            allowed=f"{len(ids):,} clips: {', '.join(ids[:4])}, …; all ids: {self.manifest.path}",
+            hint=hint,
+        )
 
 
 def load_networks(
-    sets: list[RunSet], *, data: Path, device: torch.device, split: str = "val", checkpoint: str = "best"
+    sets: list[RunSet], *, data: Path, device: torch.device, split: str | None = None, checkpoint: str = "best"
 ) -> list[Network]:
     """The networks of single runs, on a device.
 
@@ -112,9 +131,9 @@ def load_networks(
     for one in sets:
         trained = load_trained(one.folders[0], data=data, which=checkpoint)
         trained.model.to(device).eval()
-        networks.append(Network(one.label, trained, split))
+        networks.append(Network(one.label, trained, split or trained.manifest.eval_split(trained.config.data.fold)))
     for kind, found in {
-        "datasets": {network.manifest.fingerprint for network in networks},
+        "datasets, folds or label sets": {network.trained.selection for network in networks},
         "numbers of frames": {str(network.trained.config.data.frames) for network in networks},
     }.items():
         if len(found) > 1:

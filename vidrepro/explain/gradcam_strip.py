@@ -29,7 +29,7 @@ class Explained:
 
     def record(self) -> dict[str, Any]:
         """What it says, as plain data."""
-        names = self.network.manifest.classes
+        names = self.network.classes
         return {
             "run": self.network.run,
             "label": self.network.label,
@@ -95,7 +95,7 @@ def write_explained(explained: Sequence[Explained], folder: Path, about: str) ->
     rows = [StripRow(first.clip.pictures, "frames")] + [_row(one, about) for one in explained]
     draw_strip(
         picture,
-        f"{first.network.manifest.name}, clip {first.clip.id}: {first.network.manifest.classes[first.clip.label]}",
+        f"{first.network.manifest.name}, clip {first.clip.id}: {first.network.classes[first.clip.label]}",
         rows,
         heads=[f"frame {position + 1}" for position in first.clip.positions],
         scale="Grad-CAM, share of the row's largest value",
@@ -106,7 +106,7 @@ def write_explained(explained: Sequence[Explained], folder: Path, about: str) ->
 
 
 def _row(one: Explained, about: str) -> StripRow:
-    names = one.network.manifest.classes
+    names = one.network.classes
     right = one.cam.predicted == one.clip.label
     caption = f"predicted: {names[one.cam.predicted]} ({100 * one.cam.probability:.0f} %)"
     caption += f"   true: {names[one.clip.label]}"
@@ -121,10 +121,10 @@ def _row(one: Explained, about: str) -> StripRow:
     return StripRow(one.clip.pictures, title, one.cam.relative, caption, right, notes)
 
 
-def _arrays(explained: Sequence[Explained]) -> dict[str, np.ndarray]:
+def _arrays(explained: Sequence[Explained]) -> dict[str, Any]:
     """Names of the runs in their order, and the arrays of each with its number: ``maps_0``, ``heat_0``, ..."""
     clip = explained[0].clip
-    arrays = {
+    arrays: dict[str, Any] = {
         "clip": np.array(clip.id),
         "true": np.array(clip.label),
         "positions": clip.positions,

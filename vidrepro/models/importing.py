@@ -15,6 +15,7 @@ from vidrepro.files import atomic_path, file_digest
 from vidrepro.models.build import backbone_names, build_model
 from vidrepro.models.loading import compare, strip_wrappers
 from vidrepro.models.mechanisms import build_mechanism, resolve_mechanism
+from vidrepro.models.mechanisms.aia import TABLE_COMPOSITIONS
 from vidrepro.models.mechanisms.m2a import MOTIONS
 from vidrepro.models.naming import is_file_head
 from vidrepro.models.official import SOURCES, load_official_state, released_names
@@ -92,7 +93,7 @@ def import_checkpoint(
     if backbone not in (MODULE_ALONE, *backbone_names()):
         raise unknown_name("backbone", backbone, (MODULE_ALONE, *backbone_names()))
     tensors = strip_wrappers(read_state_dict(path)[0])
-    network = _Network(backbone, frames, _channels(tensors, path) if backbone == MODULE_ALONE else None)
+    network = _Network(backbone, frames, _channels(tensors, source, path) if backbone == MODULE_ALONE else None)
     classes = classes or _classes(tensors, network, path)
     if mechanism is None:
         raise _mechanism_is_needed(tensors, network, classes, source, path)
@@ -155,13 +156,15 @@ def _classes(tensors: Mapping[str, Tensor], network: _Network, path: Path) -> in
     return heads[0].shape[0]
 
 
-def _channels(tensors: Mapping[str, Tensor], path: Path) -> int:
+def _channels(tensors: Mapping[str, Tensor], source: str, path: Path) -> int:
+    if source == "aia" and {"C_conv.weight", "T_conv.weight"} & tensors.keys():
+        return 1  # nothing in AIA's modules depends on the channels
     down = tensors.get("conv_down.weight")
     if down is None or down.dim() < 2:
         raise CheckpointError(
             "this is not the state dict of one mechanism",
-            given=f"{len(tensors)} tensors without conv_down.weight",
-            allowed="the released module's own keys: conv_down, conv_up, modules_list",
+            given=f"{len(tensors)} tensors without {'C_conv or T_conv' if source == 'aia' else 'conv_down'}.weight",
+            allowed="the released module's own keys: conv_down, conv_up, modules_list; AIA's: C_conv, T_conv, ...",
             hint="for a whole network say --backbone NAME",
             where=path,
         )
@@ -198,7 +201,7 @@ def fitting_mechanisms(
     """The mechanisms of the released code whose keys and shapes are exactly these, as one would ask for them."""
     network = _Network(backbone, frames, channels)
     fitting = []
-    for spec, shift, text in _released_mechanisms():
+    for spec, shift, text in _released_aia() if source == "aia" else _released_mechanisms():
         if channels is not None and shift:
             continue
         try:
@@ -210,6 +213,15 @@ def fitting_mechanisms(
         if report.complete:
             fitting.append(text)
     return fitting
+
+
+def _released_aia() -> Iterator[tuple[str, bool, str]]:
+    """The same for AIA's released code, whose keys do not even tell the shift."""
+    yield "none", False, "none (tsm has the same tensors)"
+    yield "none", True, "tsm (none has the same tensors)"
+    for spec in TABLE_COMPOSITIONS:
+        yield spec, False, spec
+        yield spec, True, f"{spec} --temporal-shift"
 
 
 def _released_mechanisms() -> Iterator[tuple[str, bool, str]]:

@@ -1,6 +1,6 @@
 """What a network's tensors are called elsewhere, derived from its own backbone and insertions.
 
-Four layouts, told apart by `layout_of`:
+Five layouts, told apart by `layout_of`:
 
 - ``vidrepro``: our own, ``backbone.layer1.0.conv1.weight`` and ``fc.weight``.
 - ``torchvision``: a plain network's, ``layer1.0.conv1.weight`` and ``fc.weight`` (``classifier.1.weight``).
@@ -8,6 +8,8 @@ Four layouts, told apart by `layout_of`:
   (which M2A and TSM started from) and what descends from it.
 - ``m2a``: the released M2A and TSM code's, ``base_model.layer1.0.conv1.0.conv_down.weight`` and ``new_fc.weight``; of
   its I3D, ``model.layer1.0.conv1.0.m2a.conv_down.weight`` and ``model.fc.weight``.
+- ``aia``: the released AIA code's; its modules stand beside the layers of a bottleneck,
+  ``base_model.layer1.0.eft1.C_conv.weight``, and its shift renames nothing. A plain network is the same in ``m2a``.
 """
 
 from __future__ import annotations
@@ -17,12 +19,16 @@ from collections.abc import Iterable
 
 from torch import nn
 from torchvision.models.mobilenetv2 import InvertedResidual
+from torchvision.models.resnet import Bottleneck
 
 from vidrepro.errors import ModelError
 from vidrepro.models.backbones.i3d import InflatedResNet
 from vidrepro.models.backbones.mobilenetv2 import MobileNetV2
+from vidrepro.models.backbones.resnet import ResNet
 from vidrepro.models.classifier import VideoClassifier
 from vidrepro.models.insertion import expands
+from vidrepro.models.mechanisms.aia import AttentionInAttention
+from vidrepro.models.mechanisms.aia_released import released_block_key
 from vidrepro.models.mechanisms.released import released_key
 
 # The released code wraps a convolution as a list of modules; ours names the parts.
@@ -31,6 +37,7 @@ _RELEASED_PARTS: dict[tuple[str, ...], dict[str, str]] = {
     ("mechanism", "shift", "conv"): {"mechanism": "0", "conv": "2"},
     ("shift", "conv"): {"conv": "net"},
 }
+_AIA_PARTS = (("shift", "conv"), ("norm", "mechanism"))
 
 # The released MobileNetV2 lists a block's layers flat, torchvision's groups convolution, norm and activation.
 # Our prefix inside a block -> theirs, by whether the block expands.
@@ -45,7 +52,7 @@ def layout_of(keys: Iterable[str]) -> str:
     """The layout a file's keys are in (wrapper prefixes already taken off)."""
     keys = list(keys)
     if any(key.startswith(("base_model.", "model.")) for key in keys):
-        return "m2a"
+        return "aia" if any(re.search(r"\.eft\d?\.", key) for key in keys) else "m2a"
     if any(key.startswith("backbone.") for key in keys):
         return "vidrepro"
     return "flat" if "features.1.conv.0.weight" in keys else "torchvision"
@@ -57,6 +64,12 @@ def file_names(model: VideoClassifier, layout: str) -> dict[str, str]:
     Raises:
         ModelError: if the layout has no name for something in the network.
     """
+    if layout == "aia" and not _has_bottlenecks(model):
+        raise ModelError(
+            "AIA's released code has ResNets of bottlenecks only",
+            given=type(model.backbone).__name__,
+            allowed="e.g. resnet50",
+        )
     return {key: _file_name(model, key, layout) for key in model.state_dict()}
 
 
@@ -102,13 +115,21 @@ def _file_name(model: VideoClassifier, key: str, layout: str) -> str:
     if not place:
         return _outer(model, rest, layout)
     parts = model.insertions[place.removeprefix("backbone.")]
-    if layout != "m2a" or not _released_has(model, place, parts):
+    known = {"m2a": tuple(_RELEASED_PARTS), "aia": _AIA_PARTS}.get(layout, ())
+    if not (_aia_has(model, place, parts) if layout == "aia" else known and _released_has(model, place, parts)):
         raise ModelError(
-            f"{'the released code' if layout == 'm2a' else layout} has no network with these parts",
+            f"{'the released code' if known else layout} has no network with these parts",
             given=f"{place}: {' -> '.join(parts)}",
-            allowed=[" -> ".join(known) for known in _RELEASED_PARTS] if layout == "m2a" else "plain networks",
+            allowed=[" -> ".join(order) for order in known] if known else "plain networks",
         )
     released = _outer(model, f"{place}.weight", layout).removesuffix(".weight")
+    if layout == "aia" and part != "mechanism":  # nothing is wrapped there
+        return f"{released}.{rest}"
+    if layout == "aia":
+        mechanism = model.get_submodule(f"{place}.mechanism")
+        assert isinstance(mechanism, AttentionInAttention)
+        attribute, rest = released_block_key(mechanism, rest)
+        return f"{released.rpartition('.')[0]}.{attribute}.{rest}"
     if part == "mechanism":
         rest = released_key(model.get_submodule(f"{place}.mechanism"), rest)
         if _is_i3d(model):  # its wrapper between 3-D map and frames
@@ -125,6 +146,17 @@ def _released_has(model: VideoClassifier, place: str, parts: tuple[str, ...]) ->
     return at_first_conv and parts in _RELEASED_PARTS and not ignored and not crashes
 
 
+def _aia_has(model: VideoClassifier, place: str, parts: tuple[str, ...]) -> bool:
+    if parts == ("shift", "conv"):
+        return place.endswith(".conv1")
+    is_aia = isinstance(getattr(model.get_submodule(place), "mechanism", None), AttentionInAttention)
+    return parts == ("norm", "mechanism") and is_aia and place.endswith(".bn2")
+
+
+def _has_bottlenecks(model: VideoClassifier) -> bool:
+    return isinstance(model.backbone, ResNet) and isinstance(model.backbone.stages[0][0], Bottleneck)
+
+
 def _is_i3d(model: VideoClassifier) -> bool:
     return isinstance(model.backbone, InflatedResNet)
 
@@ -134,15 +166,16 @@ def _outer(model: VideoClassifier, key: str, layout: str) -> str:
     if layout == "vidrepro":
         return key
     mobilenet = isinstance(model.backbone, MobileNetV2)
-    if layout == "m2a" and _is_i3d(model):
+    released = layout in ("m2a", "aia")
+    if released and _is_i3d(model):
         return f"model.{key.removeprefix('backbone.')}"
     if is_head(key):
-        head = "new_fc." if layout == "m2a" else "classifier.1." if mobilenet else "fc."
+        head = "new_fc." if released else "classifier.1." if mobilenet else "fc."
         return head + key.removeprefix("fc.")
     name = key.removeprefix("backbone.")
-    if mobilenet and layout in ("flat", "m2a"):
+    if mobilenet and (released or layout == "flat"):
         name = _flat_mobilenet(model.backbone, name)
-    return f"base_model.{name}" if layout == "m2a" else name
+    return f"base_model.{name}" if released else name
 
 
 def _flat_mobilenet(backbone: nn.Module, name: str) -> str:

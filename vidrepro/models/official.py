@@ -10,15 +10,16 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from vidrepro.errors import unknown_name
+from vidrepro.errors import ModelError, unknown_name
 from vidrepro.models.classifier import VideoClassifier
 from vidrepro.models.loading import load, strip_wrappers
+from vidrepro.models.mechanisms.aia import AttentionInAttention
 from vidrepro.models.mechanisms.released import released_key
 from vidrepro.models.naming import file_names
 from vidrepro.models.report import LoadReport
 
 # TSM's released code (mit-han-lab/temporal-shift-module) uses the same names as M2A's, which is built on it.
-SOURCES = {"m2a": "gebob19/M2A"}
+SOURCES = {"m2a": "gebob19/M2A", "aia": "haoyanbin918/Attention-in-Attention"}
 
 
 def load_official_state(
@@ -31,7 +32,7 @@ def load_official_state(
             ``conv_down.weight`` and so on).
         state_dict: the released tensors by name; a data-parallel ``module.`` in front is taken off. Values are cast
             to the network's precision.
-        source: whose code wrote it: ``m2a``.
+        source: whose code wrote it: ``m2a`` or ``aia``. CinST and STinC have the same keys: what is built decides.
         strict: refuse anything but a complete fit. Otherwise load what fits and report the rest.
 
     Raises:
@@ -58,4 +59,10 @@ def released_names(model: nn.Module, source: str) -> dict[str, str]:
     """
     if isinstance(model, VideoClassifier):
         return file_names(model, source)
+    if isinstance(model, AttentionInAttention) != (source == "aia"):
+        raise ModelError(
+            f"the released code {SOURCES[source]} has no such module",
+            given=type(model).__name__,
+            allowed="AIA's modules with source 'aia', all others with 'm2a'",
+        )
     return {key: released_key(model, key) for key in model.state_dict()}

@@ -9,7 +9,7 @@ from typing import Any
 from vidrepro.errors import ModelError, closest, unknown_name
 
 # Where in a residual block a mechanism can go; `vidrepro.models.insertion` says where that is in each backbone.
-POSITIONS = ("before", "after_first_conv", "before_second_conv")
+POSITIONS = ("before", "after_first_conv", "before_second_conv", "after_inner_norm", "after_last_norm")
 
 
 @dataclass(frozen=True)

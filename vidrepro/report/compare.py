@@ -189,11 +189,11 @@ def _class_names(one: RunSet, data: Path) -> list[str] | None:
     try:
         manifest = load_manifest(facts.name, data)
         if manifest.fingerprint == facts.fingerprint:
-            return manifest.classes
+            return manifest.classes_of(facts.task)
     except VidreproError:
         pass
     preset = PRESETS.get(facts.preset or "")
-    if preset and preset.dataset == facts.name and len(preset.classes) == facts.classes:
+    if preset and preset.dataset == facts.name and facts.task is None and len(preset.classes) == facts.classes:
         return list(preset.classes)
     return None
 

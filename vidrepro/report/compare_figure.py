@@ -76,7 +76,8 @@ def _many_bars(comparison: Comparison) -> pyplot.Figure:
         f"{place + 1}  {classes[place].name} ({signed(classes[place].measured.difference)})" for place in sorted(named)
     ]
     figure.text(0.66, 0.5, "\n".join(lines), fontsize=7, va="center", linespacing=1.6)
-    axes.set_xticks([0, *range(24, len(classes), 25)], [1, *range(25, len(classes) + 1, 25)], fontsize=8)
+    places = [0, *range(24, len(classes), 25)]
+    axes.set_xticks(places, [str(place + 1) for place in places], fontsize=8)
     axes.set_xlim(-1, len(classes))
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_ylabel(_axis_text(comparison), fontsize=9)

@@ -104,7 +104,7 @@ def _extremes(manifest: Manifest, counts: np.ndarray) -> str:
 def _save(figure: pyplot.Figure, axes: pyplot.Axes, path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
-    axes.legend(fontsize=8, frameon=False)
+    figure.legend(fontsize=8, frameon=False, loc="outside right upper")
     try:
         with atomic_path(path) as temporary:
             figure.savefig(temporary, format="png", metadata={"Software": None})

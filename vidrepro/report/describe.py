@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from vidrepro.config import RunConfig
+from vidrepro.config import ModelConfig, RunConfig
 from vidrepro.experiments import Paper, Row, Table, default_preset, load_preset, preset_names, resolve_row
-from vidrepro.experiments.schema import PrintedTable
+from vidrepro.experiments.schema import PrintedTable, SidedOption
 from vidrepro.report.runs import Run
 
 if TYPE_CHECKING:
@@ -32,8 +32,33 @@ def describe_paper(paper: Paper) -> dict[str, Any]:
 
 
 def describe_differences(paper: Paper) -> list[dict[str, Any]]:
-    """Where the paper's text and its released code disagree."""
-    return [difference.model_dump() for difference in paper.differences]
+    """Where the paper's text and its released code disagree; `vidrepro.report.effects` says how much it matters."""
+    return [
+        difference.model_dump() | {"option": _option(difference.option) if difference.option else None}
+        for difference in paper.differences
+    ]
+
+
+def describe_effect(effect: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """An entry of `vidrepro.report.effects.difference_effects` in lines: (what, how much)."""
+    change = f"{effect['row']} with {' '.join(effect['set'])}"
+    cost = effect["cost"]
+    if "not_measured" in cost:
+        counted = f"not counted: {cost['not_measured']}"
+    else:
+        (before, after), (few, many) = cost["gmacs_fvcore"], cost["params"]
+        same = " (no change)" if (before, few) == (after, many) else ""
+        counted = f"{before:.3f} → {after:.3f} GMACs by fvcore, {few:,} → {many:,} parameters{same}"
+    lines = [("effect of", change), ("  on cost", counted)]
+    for score in effect["accuracy"]:
+        delta = score["delta_top1"]
+        seeds = ["seed " + ", ".join(map(str, side)) for side in score["seeds"]]
+        text = f"top-1 {delta['mean']:+.1f} [{delta['low']:+.1f}, {delta['high']:+.1f}] pp on {score['dataset']} "
+        text += (
+            f"with {score['backbone']}, preset {score['preset']}; {' against '.join(reversed(dict.fromkeys(seeds)))}"
+        )
+        lines.append(("  on accuracy", f"{text}; interval {delta['how']}"))
+    return lines if effect["accuracy"] else [*lines, ("  on accuracy", "no runs")]
 
 
 def describe_row(row: Row, config: RunConfig) -> dict[str, Any]:
@@ -45,8 +70,39 @@ def describe_row(row: Row, config: RunConfig) -> dict[str, Any]:
         "table": row.table,
         "printed": dict(row.printed),
         "config_fingerprint": config.fingerprint,
+        "options": describe_options(config.model),
         "config": config.model_dump(mode="json"),
     }
+
+
+def describe_options(model: ModelConfig) -> list[dict[str, Any]]:
+    """Every option of a network's mechanism and backbone: as ``--set`` takes it, its value, what is allowed, meaning.
+
+    Raises:
+        UnknownNameError, ModelError: for a network that cannot be built.
+    """
+    from vidrepro.models.backbones import backbone_entry, resolve_backbone
+    from vidrepro.models.mechanisms import mechanism_entry, parse_spec, resolve_mechanism
+
+    resolved = resolve_mechanism(model.mechanism, model.variant, model.options)
+    owners = (
+        ("options", mechanism_entry(parse_spec(model.mechanism)[0]).options, resolved.options),
+        (
+            "backbone_options",
+            backbone_entry(model.backbone).options,
+            resolve_backbone(model.backbone, model.backbone_options),
+        ),
+    )
+    return [
+        {
+            "key": f"model.{section}.{name}",
+            "value": values.get(name, option.default),
+            "allowed": option.allowed,
+            "meaning": option.meaning,
+        }
+        for section, declared, values in owners
+        for name, option in declared.items()
+    ]
 
 
 def describe_dataset(manifest: Manifest) -> dict[str, Any]:
@@ -144,6 +200,10 @@ def _describe_table(table: Table) -> dict[str, Any]:
         **_printed(table.printed),
         "rows": [row | {"printed": dict(source.printed)} for row, source in zip(rows, table.rows, strict=True)],
     }
+
+
+def _option(option: SidedOption) -> dict[str, Any]:
+    return option.model_dump() | {"key": option.key}
 
 
 def _printed(table: PrintedTable) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vidrepro.evaluation.scores import incomplete_text
 from vidrepro.experiments import Paper, Table, default_preset
 from vidrepro.report.records import Cost, trained_text
 from vidrepro.report.runs import DatasetFacts
@@ -24,7 +25,8 @@ def section_facts(paper: Paper, table: Table, section: Section, records: Sequenc
                 "its accuracies stand beside the printed ones, not against them."
             )
         facts += _ceiling_texts(section.dataset, measured)
-        facts += [_network_text(measured), _statistics_text(measured), _provenance_text(section, measured)]
+        facts += [_network_text(measured), _statistics_text(measured, section.dataset)]
+        facts.append(_provenance_text(section, measured))
     missing = [record["experiment"].rsplit("/", 1)[1] for record in records if _can_be_run(record)]
     if missing:
         facts.append(f"Not run: {_command(paper, table, section, missing, everything=not measured)}")
@@ -56,6 +58,7 @@ def _can_be_run(record: Mapping[str, Any]) -> bool:
 def _dataset_text(dataset: DatasetFacts) -> str:
     about = [f"preset {dataset.preset}"] if dataset.preset else []
     about += [f"version {dataset.version}"] if dataset.version is not None else []
+    about += [f"{kind} {name}" for kind, name in (("fold", dataset.fold), ("task", dataset.task)) if name is not None]
     named = f"{dataset.name} ({', '.join(about)})" if about else dataset.name
     counts = []
     for split, count in dataset.counts.items():
@@ -63,7 +66,9 @@ def _dataset_text(dataset: DatasetFacts) -> str:
         counts.append(f"{split} {count.get('ok', 0):,} clips{f' and {bad:,} bad left out' if bad else ''}")
     none_bad = "; no bad clips" if not any(count.get("bad") for count in dataset.counts.values()) else ""
     size = f"{dataset.classes} classes: {', '.join(counts)}{none_bad}"
-    return f"Dataset {named}, fingerprint {dataset.fingerprint}, {size}."
+    lacking = incomplete_text(dataset.completeness)
+    text = f"Dataset {named}, fingerprint {dataset.fingerprint}, {size}."
+    return text if lacking is None else f"{text} {lacking[0].upper()}{lacking[1:]}."
 
 
 def _ceiling_texts(dataset: DatasetFacts, measured: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -98,13 +103,14 @@ def _network_text(measured: Sequence[Mapping[str, Any]]) -> str:
     return f"Backbone really trained: {', '.join(names)}, {span} parameters, {', '.join(sizes)}."
 
 
-def _statistics_text(measured: Sequence[Mapping[str, Any]]) -> str:
+def _statistics_text(measured: Sequence[Mapping[str, Any]], dataset: DatasetFacts) -> str:
     several = [record for record in measured if record["top1_sd"] is not None]
     single = "[ ]: Wilson 95 % interval over the clips of one run" if len(several) < len(measured) else ""
     seeds = sorted({int(seed) for record in measured for seed in record["seeds"].split()})
     spread = f"±: standard deviation over seeds {', '.join(map(str, seeds))}" if several else ""
     clips = sorted({record["clips"] for record in measured})
-    split = f"Best epoch on {' or '.join(f'{count:,}' for count in clips)} validation clips"
+    kind = "test" if "val" not in dataset.counts and "test" in dataset.counts else "validation"
+    split = f"Best epoch on {' or '.join(f'{count:,}' for count in clips)} {kind} clips"
     return f"{split}, the last epoch beside it. {'; '.join(text for text in (single, spread) if text)}."
 
 

@@ -62,7 +62,7 @@ def draw_table(report: TableReport, paper: Paper, path: Path) -> None:
         axes.tick_params(labelsize=9)
     right.set_xlim(0, 119)  # room for the numbers beside full bars
     right.set_xticks(range(0, 101, 20))
-    left.set_xlim(0, 1.3 * max(record["printed_top1"] for record in rows))
+    left.set_xlim(0, 1.3 * max(record["printed_top1"] or 1 for record in rows))
     figure.tight_layout()
     try:
         with atomic_path(path) as temporary:
@@ -76,8 +76,10 @@ def _setting(record: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _bars(axes: Axes, rows: Sequence[dict[str, Any]], name: str, colour: str) -> None:
-    axes.barh(range(len(rows)), [record[name] for record in rows], color=colour, height=0.6)
+    axes.barh(range(len(rows)), [record[name] or 0 for record in rows], color=colour, height=0.6)
     for position, record in enumerate(rows):
+        if record[name] is None:  # a row the paper does not print
+            continue
         end = max(record[name], record.get(f"{name}_high") or 0, record[name] + (record.get(f"{name}_sd") or 0))
         axes.annotate(
             f"{record[name]:.1f}", (end, position), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9,

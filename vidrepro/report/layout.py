@@ -45,12 +45,11 @@ def table_report(
     """
     notes = Notes()
     own_is_shown = any(section.key.dataset == paper.dataset for section in sections)
-    grids, records, verdicts = [], [], []
+    grids, records = [], []
     for section in sections:
         prepared = bool(section.runs) or section.key.dataset in around.prepared
         rows = section_records(paper, table, section, costs, prepared=prepared)
-        records += rows
-        verdicts.append(verdict_grid(paper, table, section, rows))
+        records.append(rows)
         facts = section_facts(paper, table, section, rows)
         elsewhere = None if own_is_shown else _own_dataset_reason(paper, around)
         if table.is_matrix:
@@ -63,6 +62,7 @@ def table_report(
         grids.append(grid(_section_title(section, rows), columns, facts))
     if any(column.unit == "GMAC" for column in table.printed.columns):
         grids.append(_cost_grid(paper, table, costs, notes))
+    judged = [verdict_grid(paper, table, *pair, notes) for pair in zip(sections, records, strict=True)]
     return TableReport(
         paper=paper.name,
         table=table.slug,
@@ -70,10 +70,10 @@ def table_report(
         grids=tuple(grids),
         notes=notes.texts,
         remarks=tuple(f"Doubt about the printed table: {d.text}." for d in table.printed.doubts if d.row is None),
-        records=tuple(records),
-        measured=any(row["runs"] for row in records),
+        records=tuple(row for rows in records for row in rows),
+        measured=any(row["runs"] for rows in records for row in rows),
         leftovers=_leftovers(around),
-        verdicts=tuple(verdict for verdict in verdicts if verdict is not None),
+        verdicts=tuple(verdict for verdict in judged if verdict is not None),
     )
 
 

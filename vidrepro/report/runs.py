@@ -42,6 +42,7 @@ class DatasetFacts(_Record):
     order_blind_ceiling: float | None = None  # share in [0, 1]
     counts: dict[str, dict[str, int]]
     frame_counts: tuple[int, ...] | None = None  # distinct ones, of all clips; older records have none
+    completeness: dict[str, Any] | None = None  # of an official dataset: see `evaluation.scores.incomplete_text`
 
 
 class BackboneFacts(_Record):

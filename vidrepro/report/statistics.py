@@ -101,29 +101,26 @@ def gap(ours: Mapping[int, tuple[int, int]], others: Mapping[int, tuple[int, int
     """Accuracy of `ours` minus that of `others`, each given as seed -> (clips right, clips).
 
     Over the seeds both have, where there are at least two: Student's t interval of the seed-by-seed differences. Else,
-    with several seeds on both sides, Welch's; else Newcombe's interval (his method 10) of the clips of one run each,
-    or of all runs of a side together, as if the clips of both sides were different ones.
+    with several seeds on both sides, Welch's. Else, and where seeds do not differ at all, Newcombe's interval (his
+    method 10) over the clips of one run of each side, as if they were different clips.
 
     Raises:
         ValueError: if a side has no run.
     """
     shared = sorted(ours.keys() & others.keys())
     if len(shared) > 1:
-        pairs = [(_percent(ours[seed]), _percent(others[seed])) for seed in shared]
-        mean = statistics.fmean(a - b for a, b in pairs)
-        if len({round(a - b, 9) for a, b in pairs}) == 1:
-            return Gap(mean, mean, mean, PAIRED_SEEDS)
-        interval = ttest_rel(*zip(*pairs, strict=True)).confidence_interval(CONFIDENCE)
-        return Gap(mean, float(interval.low), float(interval.high), PAIRED_SEEDS)
+        ours, others = ({seed: side[seed] for seed in shared} for side in (ours, others))
     a, b = ([_percent(count) for count in side.values()] for side in (ours, others))
     mean = statistics.fmean(a) - statistics.fmean(b)
-    if len(a) > 1 and len(b) > 1 and len({*a}) + len({*b}) > 2:
+    if len(shared) > 1 and len({round(first - second, 9) for first, second in zip(a, b, strict=True)}) > 1:
+        interval = ttest_rel(a, b).confidence_interval(CONFIDENCE)
+        return Gap(mean, float(interval.low), float(interval.high), PAIRED_SEEDS)
+    if len(shared) < 2 and min(len(a), len(b)) > 1 and max(len({*a}), len({*b})) > 1:
         interval = ttest_ind(a, b, equal_var=False).confidence_interval(CONFIDENCE)
         return Gap(mean, float(interval.low), float(interval.high), SEPARATE_SEEDS)
-    (low_a, high_a), (low_b, high_b) = (_pooled_interval(side) for side in (ours, others))
-    share_a, share_b = statistics.fmean(a), statistics.fmean(b)
-    below = math.hypot(share_a - low_a, high_b - share_b)
-    above = math.hypot(high_a - share_a, share_b - low_b)
+    (low_a, high_a), (low_b, high_b) = (_one_run_interval(side) for side in (ours, others))
+    below = math.hypot(statistics.fmean(a) - low_a, high_b - statistics.fmean(b))
+    above = math.hypot(high_a - statistics.fmean(a), statistics.fmean(b) - low_b)
     return Gap(mean, mean - below, mean + above, CLIPS)
 
 
@@ -146,5 +143,7 @@ def _percent(count: tuple[int, int]) -> float:
     return 100 * count[0] / count[1]
 
 
-def _pooled_interval(side: Mapping[int, tuple[int, int]]) -> tuple[float, float]:
-    return wilson_interval(sum(right for right, _ in side.values()), sum(clips for _, clips in side.values()))
+def _one_run_interval(side: Mapping[int, tuple[int, int]]) -> tuple[float, float]:
+    """Wilson's interval of the mean accuracy over the clips of one run: more seeds are not more clips."""
+    clips = min(count for _, count in side.values())
+    return wilson_interval(round(clips * statistics.fmean(right / count for right, count in side.values())), clips)

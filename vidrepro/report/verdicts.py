@@ -13,7 +13,7 @@ from typing import Any
 
 from vidrepro.experiments import Paper, Table
 from vidrepro.experiments.schema import Claim, Comparison, CostRatio
-from vidrepro.report.grid import Cell, Grid, grid
+from vidrepro.report.grid import Cell, Grid, Notes, grid
 from vidrepro.report.printed_cells import signed
 from vidrepro.report.records import Cost, trained_text
 from vidrepro.report.runs import Run
@@ -49,7 +49,7 @@ def judge(comparison: Comparison, runs: Mapping[str, Sequence[Run]]) -> Judged:
         return Judged(comparison, None, UNMEASURED)
     if {run.id for run in first} == {run.id for run in second}:
         return Judged(comparison, None, SAME)
-    measured = gap(_counts(first), _counts(second))
+    measured = gap(clip_counts(first), clip_counts(second))
     if comparison.similar is not None:
         return Judged(comparison, measured, HOLDS if measured.low <= 0 <= measured.high else FAILS)
     verdict = HOLDS if measured.low > 0 else FAILS if measured.high < 0 else UNCLEAR
@@ -65,13 +65,16 @@ def overall(claim: Claim, judged: Sequence[Judged]) -> str:
     return next((verdict for verdict in (UNMEASURED, SAME, UNCLEAR) if verdict in verdicts), otherwise)
 
 
-def verdict_grid(paper: Paper, table: Table, section: Section, records: Sequence[Mapping[str, Any]]) -> Grid | None:
+def verdict_grid(
+    paper: Paper, table: Table, section: Section, records: Sequence[Mapping[str, Any]], notes: Notes
+) -> Grid | None:
     """The paper's sentences about a table, judged under one setting; None where nothing was measured.
 
     Args:
         paper, table: what is printed.
         section: the setting, with the runs its sentences compare.
         records: the table's rows under it, see `vidrepro.report.records.section_records`.
+        notes: takes the doubts about the sentences.
     """
     measured = [record for record in records if record["runs"]]
     if not measured:
@@ -79,9 +82,8 @@ def verdict_grid(paper: Paper, table: Table, section: Section, records: Sequence
     rows: list[tuple[Cell, ...]] = []
     for claim in paper.claims:
         if table.id in claim.tables and claim.holds:
-            rows += _claim_rows(
-                paper, table, claim, [judge(comparison, section.compared) for comparison in claim.holds]
-            )
+            judged = [judge(comparison, section.compared) for comparison in claim.holds]
+            rows += _claim_rows(paper, table, claim, notes, judged)
     names = ", ".join(sorted({trained_text(record) for record in measured}))
     where = f"{section.key.dataset} with {names}, preset {section.key.preset}"
     heads = ("The paper's sentence", "printed", f"measured\n{section.key.dataset}", "verdict")
@@ -125,13 +127,15 @@ def _ratio(of: Cost | None, over: Cost | None, name: str) -> float | None:
     return None if above is None or not below else above / below
 
 
-def _claim_rows(paper: Paper, table: Table, claim: Claim, judged: Sequence[Judged]) -> list[tuple[Cell, ...]]:
-    rows: list[tuple[Cell, ...]]
-    sentence = f"{claim.section}: {claim.text}"
+def _claim_rows(
+    paper: Paper, table: Table, claim: Claim, notes: Notes, judged: Sequence[Judged]
+) -> list[tuple[Cell, ...]]:
+    marks = (notes.mark(claim.doubt),) if claim.doubt else ()
+    sentence = Cell(f"{claim.section}: {claim.text}", marks)
     if len(judged) == 1:
-        return [(Cell(sentence), *_comparison_cells(paper, judged[0], overall(claim, judged)))]
+        return [(sentence, *_comparison_cells(paper, judged[0], overall(claim, judged)))]
     needed = f"{claim.needs} of {len(judged)}"
-    rows = [(Cell(sentence), Cell(needed), Cell(needed), Cell(overall(claim, judged)))]
+    rows: list[tuple[Cell, ...]] = [(sentence, Cell(needed), Cell(needed), Cell(overall(claim, judged)))]
     for item in judged:
         first, second = (_name(paper, table, name) for name in item.comparison.experiments)
         word = "like" if item.comparison.similar else "above"
@@ -185,15 +189,16 @@ def _pairs_text(section: Section, both: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _reading_facts(paper: Paper, section: Section, rows: Sequence[Any]) -> list[str]:
-    own = section.key.dataset == paper.dataset
-    elsewhere = "" if own else f" The sentences are about {paper.dataset_title}; this is {section.key.dataset}."
     facts = [
-        "Differences of top-1 in percentage points with 95 % intervals: "
-        "over seeds both rows have (paired, Student's t), else over clips. Holds, does not hold: the interval excludes "
-        f"zero; cannot be told: it does not. The direction is judged, not the size.{elsewhere}"
+        "Differences of top-1 in percentage points with 95 % intervals: over the seeds both rows have (paired, "
+        "Student's t: how training varies, on the same clips), else over clips. Holds, does not hold: the interval "
+        "excludes zero; cannot be told: it does not. The direction is judged, not the size."
     ]
-    return facts if rows else ["The paper says nothing about this table that measurements could bear out.", *facts]
+    if section.key.dataset != paper.dataset:
+        facts.append(f"The sentences are about {paper.dataset_title}; this is {section.key.dataset}.")
+    return facts if rows else ["No sentence of the paper compares rows of this table.", *facts]
 
 
-def _counts(runs: Sequence[Run]) -> dict[int, tuple[int, int]]:
+def clip_counts(runs: Sequence[Run]) -> dict[int, tuple[int, int]]:
+    """Seed -> (clips right, clips), as `vidrepro.report.statistics.gap` takes them."""
     return {run.seed: (run.best.top1_correct, run.best.clips) for run in runs}

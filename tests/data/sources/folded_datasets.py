@@ -71,19 +71,25 @@ def expected_lines(folder: Path, rows: Iterable[tuple[str, str, int, float, int,
     lines = [HEADER]
     for clip, file, frames, fps, label, split in rows:
         content = (folder / file).read_bytes()
-        facts = f"{frames},{fps:g},{width},{height},{label},{split},{len(content)},{hashlib.sha256(content).hexdigest()}"
+        facts = (
+            f"{frames},{fps:g},{width},{height},{label},{split},{len(content)},{hashlib.sha256(content).hexdigest()}"
+        )
         lines.append(f"{_quoted(clip)},{_quoted(file)},{facts},ok,,,")
     return lines
 
 
 def frames_line(clip: str, folder: Path, root: Path, span: tuple[int, int], pattern: str, **facts: Any) -> str:
-    """A line of manifest.csv of the pictures number `span` (inclusive) of a folder whose first one is number 1."""
+    """A line of manifest.csv of the pictures number `span` (inclusive) of a folder whose first one is number 1.
+
+    Or number ``facts["start"]``.
+    """
     contents = [(folder / (pattern % number)).read_bytes() for number in range(span[0], span[1] + 1)]
     digest = hashlib.sha256(b"".join(contents)).hexdigest()
     width, height = SIZE
+    start = facts.get("start", 1)
     text = f"{len(contents)},{facts['fps']:g},{width},{height},{facts['label']},{facts['split']}"
     place = folder.relative_to(root).as_posix()
-    return f"{clip},{place},{text},{sum(map(len, contents))},{digest},ok,{span[0] - 1},1,{pattern}"
+    return f"{clip},{place},{text},{sum(map(len, contents))},{digest},ok,{span[0] - start},{start},{pattern}"
 
 
 def train_and_evaluate(

@@ -1,13 +1,15 @@
-"""Something-Something V1 as it is downloaded, small: lists with every trap of the official format, folders of pictures."""
+"""Something-Something V1 as it is downloaded, small: lists with every trap of the format, folders of pictures."""
 
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from folded_datasets import HEADER, frames_line, prepare, refused, train_and_evaluate
 from mini import make_frames, make_video, picture_bytes
 
 from vidrepro.data.sources import ssv1
@@ -295,3 +297,111 @@ def test_the_guide_says_where_it_comes_from() -> None:
     text = str(ssv1.guide())
     for expected in ("20bn.com", "licence", "174", "86,017", "11,522", "10,960", "something-something-v1-train.csv"):
         assert expected in text
+
+
+CLIPS = "20bn-something-something-v1"
+FRAMES = {"100218": 12, "7": 9, "24413": 9, "5071": 30, "3": 70, "41": 9}
+
+
+def write_tree(root: Path) -> Path:
+    """The lists, and the clips as they lie after unpacking."""
+    for clip, count in FRAMES.items():
+        make_frames(write_lists(root) / CLIPS / clip, count)
+    return root
+
+
+def lines_of(media: Path, rows: list[tuple[str, str, int]]) -> list[str]:
+    """The lines of manifest.csv by hand, from (id, split, label)."""
+    lines = [HEADER]
+    for clip, split, label in rows:
+        frames = (1, len(list((media / clip).glob("0*.jpg"))))
+        lines.append(frames_line(clip, media / clip, media, frames, "%05d.jpg", fps=12, label=label, split=split))
+    return lines
+
+
+ROWS = [(clip, split, label) for clip, split, label, _ in SORTED]
+
+
+def test_the_manifest_of_an_unpacked_tree_is_the_one_written_by_hand(tmp_path: Path) -> None:
+    root = write_tree(tmp_path / "download")
+    prepared = prepare("ssv1", root, tmp_path / "data")
+    assert prepared.lines() == lines_of(root / CLIPS, ROWS)
+    assert prepared.info["root"] == str(root / CLIPS)
+    assert prepared.info["label_order"] == "sorted"
+    assert prepared.info["version"] == "V1"
+    assert prepared.info["completeness"]["left_out"] == {"test clips without labels": 2}
+
+    record, scores = train_and_evaluate(prepared, tmp_path / "results")
+    assert record["dataset"]["name"] == "ssv1"
+    assert record["dataset"]["counts"]["val"] == {"ok": 2, "bad": 0}
+    assert scores["clips"] == 2
+
+
+def test_the_manifest_of_the_parts_is_the_same_but_for_where_it_lies(tmp_path: Path) -> None:
+    write_parts(write_lists(tmp_path / "download"))
+    prepared = prepare("ssv1", tmp_path / "download", tmp_path / "data")
+    assert prepared.info["root"] == f"unpacked/{CLIPS}"
+    assert prepared.lines() == lines_of(tmp_path / "data" / "ssv1" / "unpacked" / CLIPS, ROWS)
+    assert sorted(path.name for path in (tmp_path / "download").iterdir()) == sorted(
+        [f"{FILES}-{name}.csv" for name in ("train", "validation", "test", "labels")]
+        + [f"{CLIPS}-{number:02d}" for number in range(4)]
+    )
+
+
+def test_another_label_order_changes_labels_and_says_so(tmp_path: Path) -> None:
+    root = write_tree(tmp_path / "download")
+    prepared = prepare("ssv1", root, tmp_path / "data", "--label-order", "mmaction2")
+    labels = dict(IN_FILE)
+    assert prepared.lines() == lines_of(root / CLIPS, [(clip, split, labels[clip]) for clip, split, _ in ROWS])
+    assert prepared.info["label_order"] == "mmaction2"
+    assert prepared.info["classes"][1] == "Turning something upside down"
+
+
+def test_damaged_clips_are_listed_and_counted_and_stray_files_are_none(tmp_path: Path) -> None:
+    root = write_tree(tmp_path / "download")
+    clips = root / CLIPS
+    (clips / "7" / "Thumbs.db").write_bytes(b"thumbnails")
+    (clips / "7" / ".DS_Store").write_bytes(b"folder")
+    (clips / "100218" / "00007.jpg").unlink()
+    (clips / "41" / "00003.jpg").write_bytes(b"")
+    for picture in (clips / "5071").iterdir():
+        picture.unlink()
+    (clips / "5071").rmdir()
+    prepared = prepare("ssv1", root, tmp_path / "data")
+    good = lines_of(clips, [("7", "train", 1), ("24413", "train", 0), ("3", "val", 4)])
+    assert prepared.lines() == [
+        HEADER,
+        "100218,100218,0,0,0,0,3,train,0,,bad,0,1,%05d.jpg",
+        *good[1:],
+        "41,41,0,0,0,0,0,val,0,,bad,0,1,%05d.jpg",
+    ]
+    assert prepared.info["completeness"]["splits"] == {
+        "train": {"expected": 86017, "listed": 4, "ok": 2, "missing": 1, "bad": 1},
+        "val": {"expected": 11522, "listed": 2, "ok": 1, "missing": 0, "bad": 1},
+    }
+    report = json.loads((tmp_path / "data" / "ssv1" / "report.json").read_text())
+    assert [(one["id"], one["kind"], one["file"], one["line"]) for one in report["clips"]] == [
+        ("100218", "bad", f"{FILES}-train.csv", 1),
+        ("5071", "missing", f"{FILES}-train.csv", 4),
+        ("41", "bad", f"{FILES}-validation.csv", 2),
+    ]
+    assert "00007.jpg" in report["clips"][0]["reason"]
+
+
+def test_the_command_refuses_what_is_not_the_official_dataset(tmp_path: Path) -> None:
+    told = refused("ssv1", write_tree(tmp_path / "download"), tmp_path / "data")
+    assert "86,017 expected" in told
+    assert "169 of the 174 official classes" in told
+    assert "--allow-missing" in told
+
+
+def test_the_command_refuses_a_malformed_list_even_if_anything_may_be_missing(tmp_path: Path) -> None:
+    root = write_tree(tmp_path / "download")
+    write_lists(root, train=b"1;Holding something\n\n1;Holding something\n")
+    told = refused("ssv1", root, tmp_path / "data", "--allow-missing", "1.0")
+    assert f"{FILES}-train.csv, line 3" in told
+
+
+def test_the_command_refuses_a_cut_part_by_name(tmp_path: Path) -> None:
+    name = cut_the_second(write_parts(write_lists(tmp_path / "download")))
+    assert name in refused("ssv1", tmp_path / "download", tmp_path / "data", "--allow-missing", "1.0")

@@ -1,4 +1,4 @@
-"""Something-Something V2 as it is downloaded, small: JSON lists in both families of names, .webm files, three packagings."""
+"""Something-Something V2 as it is downloaded, small: JSON lists in both families of names, webm, three packagings."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from folded_datasets import HEADER, expected_lines, frames_line, prepare, refused, train_and_evaluate
 from mini import make_frames, make_video, video_bytes
 
 from vidrepro.data.sources import ssv2
@@ -60,7 +61,7 @@ IDS = [clip for clip, *_ in EXPECTED]
 
 
 def contents(**changed: str | None) -> dict[str, str]:
-    """The lists by their new names, those of `changed` (train, validation, test, labels, answers) with other content."""
+    """The lists by their new names; `changed` (train, validation, test, labels, answers) gives some other content."""
     given = {"train": TRAIN, "validation": VALIDATION, "test": TEST, "labels": LABELS, "answers": None} | changed
     named = {"answers": "test-answers.csv"}
     return {named.get(key, f"{key}.json"): text for key, text in given.items() if text is not None}
@@ -118,7 +119,8 @@ def test_new_names_go_before_old_ones_and_a_difference_is_told(tmp_path: Path) -
     catalogue = ssv2.read(tmp_path, None, None)
     assert found(catalogue) == EXPECTED
     (note,) = catalogue.notes
-    assert str(tmp_path / "something-something-v2-validation.json") in note
+    assert "labels/validation.json was read" in note
+    assert f"{tmp_path.name}/something-something-v2-validation.json" in note
 
 
 def test_other_line_ends_and_a_byte_order_mark(tmp_path: Path) -> None:
@@ -142,6 +144,17 @@ def test_the_official_class_list_is_compared_in_order(tmp_path: Path) -> None:
     assert problems(names) == ()
     (problem,) = problems([*names[:16], names[17], names[16], *names[18:]])
     assert "label 16 is" in problem
+
+
+def test_a_class_list_that_was_cut_down_keeps_its_numbers_and_is_a_problem(tmp_path: Path) -> None:
+    names = {clip: name for name, clip in json.loads(LABELS).items()}
+    numbers = {names["0"]: "16", names["1"]: "19", names["2"]: "56", names["3"]: "102", names["4"]: "114"}
+    write_lists(tmp_path, labels=json.dumps(numbers | {names["5"]: "161"}))  # the official ones, counted by hand
+    catalogue = ssv2.read(tmp_path, None, None)
+    assert [entry.label for entry in catalogue.entries] == [19, 102, 114, 16, 56, 161]
+    assert catalogue.classes == CLASSES[:162]
+    assert len(catalogue.class_problems) == 2
+    assert "names no class for 156 numbers" in catalogue.class_problems[1]
 
 
 def test_without_labels_json_the_official_classes_are_taken(tmp_path: Path) -> None:
@@ -168,7 +181,8 @@ BROKEN: dict[str, tuple[str, str, int, str]] = {
     "cut short": ("train", f"[{GOOD},\n{GOOD[:20]}", 2, "not JSON"),
     "object of lists": ("train", '{"train": []}', 1, "not a JSON list"),
     "two classes of a number": ("labels", '{"Holding something": "0",\n"A": "1", "B": "1"}', 2, "the number 1"),
-    "a number left out": ("labels", '{"Holding something": "0",\n"A": "2"}', 2, "without its number"),
+    "a number beyond all": ("labels", '{"Holding something": "0",\n"A": "174"}', 2, "without its number"),
+    "no classes": ("labels", "{}", 0, "without classes"),
     "a number that is none": ("labels", '{"Holding something": "zero"}', 1, "without its number"),
     "a class twice": ("labels", '{"Holding something": "0",\n"Holding something": "1"}', 2, "twice"),
     "answer to another clip": ("answers", "6;Holding something\n8;Holding something\n", 2, "test.json does not list"),
@@ -274,3 +288,85 @@ def test_the_guide_says_where_it_comes_from() -> None:
     text = str(ssv2.guide())
     for expected in ("qualcomm.com", "licence", "account", "168,913", "24,777", "27,157", PACKAGE):
         assert expected in text
+
+
+CLIPS = "20bn-something-something-v2"
+ROWS = [(clip, split, label) for clip, split, label, _ in EXPECTED]
+ROWS_OF_TEST = [(clip, split, label) for clip, split, label, _ in EXPECTED_TEST]
+
+
+def video_rows(rows: list[tuple[str, str, int]]) -> list[tuple[str, str, int, float, int, str]]:
+    """The clips' n-th has 8 + n frames, as `tgz` packs them."""
+    return [(clip, f"{clip}.webm", 8 + number, 12, label, split) for number, (clip, split, label) in enumerate(rows)]
+
+
+def write_videos(folder: Path, rows: list[tuple[str, str, int]]) -> Path:
+    for clip, file, frames, *_ in video_rows(rows):
+        assert file.startswith(clip)
+        make_video(folder / file, frames)
+    return folder
+
+
+def test_the_manifest_of_an_unpacked_tree_is_the_one_written_by_hand(tmp_path: Path) -> None:
+    root = write_lists(tmp_path / "download" / "labels", answers=ANSWERS).parent
+    rows = ROWS + ROWS_OF_TEST
+    clips = write_videos(root / CLIPS, rows)
+    make_video(clips / "999999.webm")  # in no list
+    prepared = prepare("ssv2", root, tmp_path / "data")
+    assert prepared.lines() == expected_lines(clips, video_rows(rows))
+    assert prepared.info["label_order"] == "labels.json"
+    assert prepared.info["completeness"]["splits"]["test"] == {
+        "expected": 27157,
+        "listed": 2,
+        "ok": 2,
+        "missing": 0,
+        "bad": 0,
+    }
+    record, scores = train_and_evaluate(prepared, tmp_path / "results")
+    assert record["dataset"]["counts"]["train"] == {"ok": 4, "bad": 0}
+    assert scores["clips"] == 2
+
+
+@pytest.mark.parametrize("packaging", ["raw", "in zips", "called zip"])
+def test_the_manifest_of_every_packaging_is_the_same(tmp_path: Path, packaging: str) -> None:
+    root = tmp_path / "download"
+    write_parts(root, packaging)
+    write_package(root)
+    prepared = prepare("ssv2", root, tmp_path / "data")
+    clips = tmp_path / "data" / "ssv2" / "unpacked" / CLIPS
+    assert prepared.lines() == expected_lines(clips, video_rows(ROWS))
+    splits = prepared.info["completeness"]["splits"]
+    assert splits["test"] == {"expected": 27157, "listed": 2, "ok": 0, "missing": 2, "bad": 0}
+
+
+@pytest.mark.parametrize(("pattern", "start"), [("img_%05d.jpg", 0), ("img_%05d.jpg", 1), ("%06d.jpg", 1)])
+def test_the_manifest_of_pictures_knows_their_pattern_and_first_number(
+    tmp_path: Path, pattern: str, start: int
+) -> None:
+    root = write_lists(tmp_path / "download")
+    lines = [HEADER]
+    for number, (clip, split, label) in enumerate(ROWS):
+        folder = make_frames(root / "frames" / clip, 8 + number, pattern, start)
+        facts = {"start": start, "fps": 12, "label": label, "split": split}
+        span = (start, start + 7 + number)
+        lines.append(frames_line(clip, folder, root / "frames", span, pattern, **facts))
+    assert prepare("ssv2", root, tmp_path / "data").lines() == lines
+
+
+def test_a_video_that_is_cut_short_and_a_page_are_bad_clips(tmp_path: Path) -> None:
+    root = write_lists(tmp_path / "download")
+    clips = write_videos(root / CLIPS, ROWS)
+    (clips / "9.webm").write_bytes((clips / "9.webm").read_bytes()[:300])
+    (clips / "41.webm").write_text("<html>404</html>")
+    prepared = prepare("ssv2", root, tmp_path / "data")
+    good = expected_lines(clips, video_rows(ROWS))
+    good[2] = "9,9.webm,0,0,0,0,3,train,0,,bad,,,"
+    good[5] = "41,41.webm,0,0,0,0,2,val,0,,bad,,,"
+    assert prepared.lines() == good
+
+
+def test_the_command_refuses_a_malformed_list_even_if_anything_may_be_missing(tmp_path: Path) -> None:
+    root = write_lists(tmp_path / "download", train=f'[{GOOD},\n{{"id":"2","template":"Holding [thing]"}}]')
+    make_video(root / CLIPS / "1.webm")
+    told = refused("ssv2", root, tmp_path / "data", "--allow-missing", "1.0")
+    assert "train.json, line 2" in told

@@ -22,6 +22,7 @@ from vidrepro.errors import DataError
 
 CONTENT = "content"  # the folder inside the scratch folder that the program writes to
 _POLL = 0.2  # seconds between two looks at the disk's free space
+_ENVIRONMENT = {"LC_ALL": "C.UTF-8"}  # in the plain C locale, names that are not ASCII are refused or replaced
 _TAIL = 300  # characters of a program's own complaint that are shown
 
 # Archives are given as absolute paths, so that no name can be read as an option or as a list of names (unrar's @).
@@ -64,7 +65,11 @@ def unpack_rar(rar: Path, folder: Path, archive: str, space: Space) -> list[str]
         if complaint is None:
             return _check_content(to, archive, space)
         failures.append(f"{name}: {complaint}")
-    raise refuse(archive, "it is damaged, or its unpacker cannot read it (" + "; ".join(failures) + ")")
+    raise refuse(
+        archive,
+        "it is damaged, or the programs found cannot read rar (" + "; ".join(failures) + ")",
+        hint="download it again; if it is whole, install unrar or unar (Debian's free 7zip reads no rar)",
+    )
 
 
 def no_tool(rar: Path, archive: str) -> DataError:
@@ -73,7 +78,7 @@ def no_tool(rar: Path, archive: str) -> DataError:
         f"'{archive}' is a rar archive, and no program that unpacks these is installed",
         allowed="one of " + ", ".join(_TOOLS) + " on PATH",
         hint="install one (Debian/Ubuntu: apt install unrar, or unar, or libarchive-tools; macOS: brew install unar; "
-        "conda: conda install -c conda-forge p7zip) and call again; or unpack it elsewhere with: "
+        "conda: conda install -c conda-forge libarchive) and call again; or unpack it elsewhere with: "
         f"unrar x {rar.name}, and give that folder with --root",
         where=rar,
     )
@@ -97,7 +102,12 @@ def _run(command: list[str], folder: Path, space: Space) -> str | None:
     with log.open("wb") as output:
         try:
             process = subprocess.Popen(
-                command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, close_fds=True
+                command,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **_ENVIRONMENT},
             )
         except OSError as error:
             return str(error.strerror or error)

@@ -12,6 +12,7 @@ from vidrepro.data.archives.refusals import DamagedError, naming, refuse
 from vidrepro.data.archives.streams import CHUNK
 
 _HEADER_LIMIT = 1 << 20  # bytes of a long name or a pax header; tarfile reads it whole into memory
+_BUFFER = 32 << 10  # tarfile copies what is left of its buffer at every read: a larger one is slower
 _PADDING_LIMIT = 64 << 20  # bytes of zeros after the end mark
 _LONG_HEADERS = frozenset(
     {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE}
@@ -71,7 +72,7 @@ def members_of_tar(stream: io.RawIOBase | IO[bytes], archive: str, *, packed: bo
     source = cast(IO[bytes], gzip.GzipFile(fileobj=stream, mode="rb") if packed else stream)
     with naming(archive):
         tar = tarfile.open(  # noqa: SIM115 - closed with the stream it reads
-            fileobj=source, mode="r|", bufsize=CHUNK, tarinfo=_Header, encoding="utf-8"
+            fileobj=source, mode="r|", bufsize=_BUFFER, tarinfo=_Header, encoding="utf-8"
         )
     previous: str | None = None
     while True:

@@ -87,12 +87,14 @@ def unpack(
         ) from error
     except OSError as error:
         raise not_writable(target, error) from error
-    with lock:
+    try:
         run = _Run(target.resolve(), say, progress)
         jobs = [_Job(archive_set, run.target) for archive_set in sets]
-        run.total = sum(job.packed for job in jobs if not job.stamp.finished)
+        run.total = sum(job.packed for job in jobs if not job.already)
         for job in jobs:
             run.set(job)
+    finally:
+        lock.release()
     already = sum(job.already for job in jobs)
     return UnpackReport(len(sets), already, run.files, run.bytes, time.monotonic() - began, tuple(run.notes))
 
@@ -134,6 +136,7 @@ class _Run:
         self._progress = progress
         self._finished = 0
         self._read = 0
+        self._packed = 0
 
     def set(self, job: _Job) -> None:
         """Unpack one set unless that is done."""
@@ -160,11 +163,13 @@ class _Run:
         writer.clear_scratch()
         writer.folder(writer.into)
         extraction = Extraction(writer, self._say)
-        self._read = 0
-        for name, segments in job.archives():
-            extraction.split(segments, name, self._tick)
+        self._read, self._packed = 0, job.packed
+        try:
+            for name, segments in job.archives():
+                extraction.split(segments, name, self._tick)
+        finally:
+            writer.clear_scratch()
         stamp.finish(job.set.what, writer.files, writer.bytes, writer.digest, sorted(writer.top))
-        writer.clear_scratch()
         self._finished += job.packed
         self._tick(0, done=True)
         self.files += writer.files
@@ -175,6 +180,7 @@ class _Run:
             self.notes.append(f"{job.name}: {extraction.kept} archives inside archives kept as files")
 
     def _tick(self, count: int, *, done: bool = False) -> None:
-        self._read = 0 if done else self._read + count
+        # a zip's list of members is read besides its content: never more than the set weighs
+        self._read = 0 if done else min(self._read + count, self._packed)
         if self._progress is not None:
             self._progress(min(self._finished + self._read, self.total), self.total)

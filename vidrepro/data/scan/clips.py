@@ -16,6 +16,7 @@ from vidrepro.errors import DataError, DecodeError
 from vidrepro.files import file_digest
 
 SCAN_VERSION = 1  # part of a journal's key: raised when the check records something else
+_LONGEST_REASON = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,8 @@ def scan_clip(files: ClipFiles) -> Scan:
 
 def one_line(error: DataError) -> str:
     """An error's problem and what was found, as a line of a report, without the absolute path."""
-    return error.problem + (f" ({error.given})" if error.given is not None else "")
+    text = error.problem + (f" ({error.given})" if error.given is not None else "")
+    return " ".join(text.split())[:_LONGEST_REASON]
 
 
 def _scan_video(files: ClipFiles) -> Scan:

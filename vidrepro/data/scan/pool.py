@@ -13,7 +13,7 @@ import resource
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -47,7 +47,7 @@ def run_tasks(
     tasks: Iterable[Task],
     workers: int,
     seconds: Callable[[Task], float],
-) -> Iterator[tuple[Task, Any]]:
+) -> Generator[tuple[Task, Any]]:
     """Do every task in one of several processes, and give each with its result as it is done, in any order.
 
     Close the generator to end the workers at once; what they had in hand is lost.

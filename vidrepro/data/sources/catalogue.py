@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,6 +24,7 @@ from vidrepro.errors import DataError, closest, unknown_name
 
 __all__ = [
     "DAMAGED",
+    "UNPACKED",
     "Ids",
     "Item",
     "Labels",
@@ -48,6 +49,9 @@ __all__ = [
 
 Where = tuple[Path, int]
 """A file and a 1-based line of it."""
+
+UNPACKED = "unpacked"
+"""Where the engine unpacks to, below the dataset's folder; half an unpacking there is none of the user's."""
 
 ANNOTATION_FOLDERS = ("", "labels", "annotations", "annotation")
 SHOWN = 3  # names listed in a sentence
@@ -250,7 +254,8 @@ def find_file(names: Iterable[str], bases: Iterable[Path | None], notes: list[st
         return None
     for other in found[1:]:
         if notes is not None and not _same(found[0], other):
-            notes.append(f"{found[0]} was read; {other} is another file of the same kind with different content")
+            read, left = (f"{path.parent.name}/{path.name}" for path in (found[0], other))
+            notes.append(f"{read} was read; {left} is another file of the same kind with different content")
     return found[0]
 
 
@@ -284,7 +289,7 @@ def find_folders(
     count: Callable[[list[os.DirEntry[str]]], int],
     *,
     depth: int = 3,
-    enter: Callable[[str], bool] = lambda name: True,
+    skip: Container[str] = (),
 ) -> list[Path]:
     """Folders that hold clips, the one with the most first.
 
@@ -292,7 +297,7 @@ def find_folders(
         bases: where to look; None is no folder.
         count: how many clips a folder's entries are; 0 for a folder that holds none, whose subfolders are looked into.
         depth: how many levels below a base.
-        enter: whether a subfolder of that name is looked into.
+        skip: names of folders that are not looked into.
     """
     found: dict[Path, int] = {}
     for base in bases:
@@ -305,25 +310,29 @@ def find_folders(
                 if clips:
                     found.setdefault(folder, clips)
                     continue
-                below += [Path(entry.path) for entry in entries if _is_folder(entry) and enter(entry.name)]
+                below += [path for path in _subfolders(entries) if path.name not in skip]
             level = below
     return sorted(found, key=lambda folder: -found[folder])
 
 
 def _annotation_folders(base: Path) -> list[Path]:
-    below = [Path(entry.path) for entry in _entries(base) if _is_folder(entry) and not entry.name.isdigit()]
-    bases = [base, *(folder for folder in below if folder.name not in ANNOTATION_FOLDERS)]
+    bases = [base, *(folder for folder in _subfolders(_entries(base)) if folder.name not in ANNOTATION_FOLDERS)]
     folders = [folder / name for folder in bases for name in ANNOTATION_FOLDERS]
     return [folder for folder in folders if folder.is_dir()]
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What lies in a folder, by name; hidden files and folders are left out."""
+    """What lies in a folder, in any order; hidden files and folders are left out."""
     try:
         with os.scandir(folder) as entries:
-            return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+            return [entry for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror or error}", given=folder, where=folder) from error
+
+
+def _subfolders(entries: Iterable[os.DirEntry[str]]) -> list[Path]:
+    """The folders among a folder's entries, by name; those with numbers for names hold a clip's pictures."""
+    return sorted(Path(entry.path) for entry in entries if not entry.name.isdigit() and _is_folder(entry))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -160,12 +161,16 @@ def seconds_for(task: ClipFiles | CopyJob) -> float:
         return _SECONDS
 
 
-def results_of(tasks: list[ClipFiles | CopyJob], encoding: Encoding | None, workers: int) -> Iterator[tuple[str, Scan]]:
+def results_of(
+    tasks: Sequence[ClipFiles | CopyJob], encoding: Encoding | None, workers: int
+) -> Generator[tuple[str, Scan]]:
     """Clip ids with what their check found, as they are done; a clip that kills its worker is bad."""
     work: Any = scan_clip if encoding is None else partial(copy_clip, encoding=encoding)
-    for task, result in run_tasks(work, tasks, min(workers, len(tasks)), seconds_for):
-        clip = task.source.id if isinstance(task, CopyJob) else task.id
-        yield clip, Scan(problem=result.reason) if isinstance(result, Died) else result
+    results = run_tasks(work, tasks, min(workers, len(tasks)), seconds_for)
+    with closing(results):
+        for task, result in results:
+            clip = task.source.id if isinstance(task, CopyJob) else task.id
+            yield clip, Scan(problem=result.reason) if isinstance(result, Died) else result
 
 
 def _work(
@@ -191,7 +196,7 @@ def _work(
     except KeyboardInterrupt:
         raise PreparationInterrupted(len(checked.scans), total) from None
     finally:
-        results.close()  # type: ignore[attr-defined]
+        results.close()
 
 
 def _copy_of(entry: Entry, media: Media, encoding: Encoding) -> Copy:

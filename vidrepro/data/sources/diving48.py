@@ -6,11 +6,13 @@ Source: specs section 3. The labels of V1 lie beside those of V2 on the same pag
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from vidrepro.data.archives import check_archive
 from vidrepro.data.sources.catalogue import (
     DAMAGED,
+    UNPACKED,
     Ids,
     Item,
     Labels,
@@ -39,7 +41,7 @@ SHIPPED = 18_404  # clips in the archive; V1 lists them all, V2 drops 1,407
 
 _VOCABULARY = "Diving48_vocab.json"
 _ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
-_VIDEOS = frozenset({".mp4", ".avi", ".mkv", ".webm"})
+_CLIP = re.compile(r".+_[0-9]{5}", re.DOTALL)
 _HINT = "it lies beside the videos on the dataset's page; vidrepro prepare diving48 --help says where"
 
 
@@ -66,7 +68,7 @@ def archives(root: Path) -> list[ArchiveSet]:
     Raises:
         DataError: for an archive that is none, by name.
     """
-    if find_folders([root], _count_clips):
+    if find_folders([root], _count_clips, skip={UNPACKED}):
         return []
     sets = []
     for path in sorted(root.iterdir()):
@@ -99,7 +101,11 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
     later = sum(bool(item.value.get("start_frame")) for split in EXPECTED for item in items[split])
     if later:
         notes.append(f"{later} clips have a start_frame above 0, which the official lists have nowhere; it is not used")
-    wrong = () if len(labels.classes) == CLASSES else (f"{vocabulary} has {len(labels.classes)} classes instead of 48",)
+    wrong = (
+        ()
+        if len(labels.classes) == CLASSES
+        else (f"{vocabulary.name} has {len(labels.classes)} classes instead of 48",)
+    )
     return Catalogue(
         classes=labels.classes,
         label_order=order,
@@ -184,12 +190,9 @@ def _entry(item: Item, where: Where, split: str, labels: Labels, ids: Ids) -> En
 
 
 def _count_clips(entries: list[os.DirEntry[str]]) -> int:
-    return sum(_is_clip(entry) for entry in entries)
+    """Videos, and folders called like one: an id of YouTube, ``_`` and five digits."""
+    return sum(_is_video(entry) or (entry.is_dir() and _CLIP.fullmatch(entry.name) is not None) for entry in entries)
 
 
-def _is_clip(entry: os.DirEntry[str]) -> bool:
-    """Whether this is a video, or a folder called like one: an id of YouTube, ``_`` and five digits."""
-    if Path(entry.name).suffix.lower() in _VIDEOS:
-        return entry.is_file()
-    head, separator, number = entry.name.rpartition("_")
-    return bool(head and separator) and len(number) == 5 and number.isdigit() and entry.is_dir()
+def _is_video(entry: os.DirEntry[str]) -> bool:
+    return entry.name.lower().endswith(LAYOUT.video_suffixes) and entry.is_file()

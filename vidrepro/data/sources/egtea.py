@@ -24,7 +24,6 @@ from vidrepro.data.sources.lists import (
     malformed,
     numbered_lines,
     official_counts,
-    packed_files,
     require,
     stem_of,
     without_suffix,
@@ -61,12 +60,11 @@ def guide() -> Guide:
 
 def archives(root: Path) -> list[ArchiveSet]:
     """The clips and the annotations, as far as they are still packed."""
-    packed = packed_files(root)
     found = []
     if _annotations([root]) is None:
-        found += archive_sets(packed, _is_lists, "action annotations of EGTEA Gaze+")
+        found += archive_sets(root, _is_lists, "action annotations of EGTEA Gaze+")
     if _media(root) is None:
-        found += archive_sets(packed, lambda name: not _is_lists(name), "clips of EGTEA Gaze+")
+        found += archive_sets(root, lambda name: not _is_lists(name), "clips of EGTEA Gaze+")
     return found
 
 
@@ -212,16 +210,24 @@ def _annotations(tops: list[Path]) -> Path | None:
 
 
 def _media(top: Path) -> Path | None:
-    return find_folder(top, MEDIA_FOLDERS, lambda folder: has_entry(folder, _holds_clips))
+    return find_folder(top, MEDIA_FOLDERS, _holds_clips)
 
 
-def _holds_clips(entry: os.DirEntry[str]) -> bool:
-    """Whether this is a clip, or a recording folder with clips."""
-    return _is_clip(entry) or (entry.is_dir() and has_entry(entry.path, _is_clip))
+def _holds_clips(folder: Path) -> bool:
+    """Whether this folder holds recording folders, or (flat) the clips of several recordings."""
+
+    def is_recording(entry: os.DirEntry[str]) -> bool:
+        return entry.is_dir() and has_entry(entry.path, lambda clip: _recording(clip.name) == entry.name)
+
+    return has_entry(folder, is_recording) or has_entry(
+        folder, lambda clip: _recording(clip.name) not in (None, folder.name)
+    )
 
 
-def _is_clip(entry: os.DirEntry[str]) -> bool:
-    return _CLIP.fullmatch(without_suffix(entry.name)) is not None
+def _recording(name: str) -> str | None:
+    """The recording of a clip's file or folder; None for anything else."""
+    match = _CLIP.fullmatch(without_suffix(name))
+    return match and match["recording"]
 
 
 def _is_lists(name: str) -> bool:

@@ -106,7 +106,7 @@ def prepare(dataset: OfficialDataset, options: Options) -> Manifest:
     for note in catalogue.notes:
         say(note)
     completeness = Completeness(dataset.NAME, catalogue, fold, options.allow_missing, missing_clips(download))
-    info = _info(dataset, download, folder, fold, encoding)
+    info = dataset_info(dataset, download, folder, fold, encoding)
     old = _existing(folder, info, options.force)
     if not completeness.accepted():
         completeness.require(write_report(folder, completeness, "refused", {}))
@@ -132,7 +132,7 @@ def prepare(dataset: OfficialDataset, options: Options) -> Manifest:
             write_report(folder, completeness, "refused", more)
             raise _nothing_usable(completeness, folder)
         rows = [
-            _row(completeness, entry, download.located.media[entry.id], checked)
+            manifest_row(completeness, entry, download.located.media[entry.id], checked)
             for entry in catalogue.entries
             if entry.id in download.located.media
         ]
@@ -214,7 +214,7 @@ def missing_clips(download: Download) -> list[Lost]:
     return [Lost(one.entry, "missing", one.reason) for one in download.located.missing]
 
 
-def _info(
+def dataset_info(
     dataset: OfficialDataset, download: Download, folder: Path, fold: str | None, encoding: Encoding | None
 ) -> dict[str, Any]:
     """The content of dataset.json, but for what the check of the clips adds."""
@@ -283,7 +283,7 @@ def _remove_existing(folder: Path, *, keep_copies: bool) -> None:
         raise not_writable(folder, error) from error
 
 
-def _row(completeness: Completeness, entry: Entry, media: Media, checked: Checked) -> dict[str, Any]:
+def manifest_row(completeness: Completeness, entry: Entry, media: Media, checked: Checked) -> dict[str, Any]:
     """A clip's row of the manifest."""
     scan = checked.scans[entry.id]
     copy = checked.copies.get(entry.id)

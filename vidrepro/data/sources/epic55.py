@@ -19,7 +19,6 @@ from vidrepro.data.sources.lists import (
     first_folder,
     has_entry,
     malformed,
-    packed_files,
     require,
 )
 from vidrepro.data.sources.official import ArchiveSet, Catalogue, Entry, Guide, MediaLayout, Task
@@ -74,8 +73,7 @@ def archives(root: Path) -> list[ArchiveSet]:
     """
     found = []
     if _annotations([root]) is None:
-        packed = packed_files(root)
-        found += archive_sets(packed, lambda name: not _VIDEO.match(name.upper()), "annotations of EPIC-KITCHENS-55")
+        found += archive_sets(root, lambda name: not _VIDEO.match(name.upper()), "annotations of EPIC-KITCHENS-55")
     for path in _packed_videos(root):
         video = path.name.split(".")[0]
         found.append(ArchiveSet((path,), f"rgb/train/{video[:3]}/{video}", f"frames of video {video}"))
@@ -93,7 +91,7 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
     tops = bases(root, unpacked)
     folder = require([_annotations(tops)], LABELS, ANNOTATION_FOLDERS, root, guide().files[1])[0]
     verbs = _classes(folder / VERB_CLASSES, "verb_id", VERBS)
-    nouns = _classes(folder / NOUN_CLASSES, "noun_id", NOUNS)
+    nouns = _classes(folder / NOUN_CLASSES, "noun_id", NOUNS) if (folder / NOUN_CLASSES).is_file() else None
     path = folder / LABELS
     ids = Ids()
     entries: list[Entry] = []
@@ -102,20 +100,25 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
         entry = _entry(row, len(verbs.names), (path, line))
         ids.add(entry.id, entry.where)
         entries.append(entry)
-        noun_labels[entry.id] = _label(row, "noun_class", len(nouns.names), entry.where)
-    verb_labels = {entry.id: entry.label for entry in entries}
+        noun_labels[entry.id] = _label(row, "noun_class", len(nouns.names) if nouns else None, entry.where)
+    tasks = {"verb": Task(verbs.names, {entry.id: entry.label for entry in entries})}
+    notes = ["train is P01-P25 and val P26-P31; AIA's own split was not released"]
+    if nouns:
+        tasks["noun"] = Task(nouns.names, noun_labels)
+    else:
+        notes.append(f"no task 'noun': {NOUN_CLASSES} is not among the annotations")
     return Catalogue(
         classes=verbs.names,
         label_order=order,
         version="EPIC-KITCHENS-55",
         entries=tuple(entries),
-        tasks={"verb": Task(verbs.names, verb_labels), "noun": Task(nouns.names, noun_labels)},
+        tasks=tasks,
         expected=COUNTS,
         expected_classes=VERBS,
-        notes=("train is P01-P25 and val P26-P31; AIA's own split was not released",),
+        notes=tuple(notes),
         fps=FPS,
         label_orders=LABEL_ORDERS,
-        class_problems=(*verbs.problems, *nouns.problems),
+        class_problems=(*verbs.problems, *(nouns.problems if nouns else ())),
     )
 
 
@@ -160,13 +163,13 @@ def _entry(row: dict[str, str], verbs: int, where: Where) -> Entry:
     )
 
 
-def _label(row: dict[str, str], column: str, count: int, where: Where) -> int:
+def _label(row: dict[str, str], column: str, count: int | None, where: Where) -> int:
     """A class number; a row of EPIC_train_invalid_labels.csv, which has none, does not belong here."""
     if not row[column]:
-        allowed = f"0 to {count - 1}; rows of EPIC_train_invalid_labels.csv are not to be merged in"
+        allowed = "a class number; rows of EPIC_train_invalid_labels.csv are not to be merged in"
         raise malformed(f"no {column}", where, given="nothing", allowed=allowed)
     label = whole_number(row[column], column, where)
-    if label >= count:
+    if count is not None and label >= count:
         raise malformed(f"unknown {column}", where, given=label, allowed=f"0 to {count - 1}")
     return label
 
@@ -193,17 +196,21 @@ def _holds_frames(entry: os.DirEntry[str]) -> bool:
 
 
 def _packed_videos(root: Path) -> list[Path]:
-    """The archives named after a video, wherever frames may lie, but those whose frames are unpacked beside them."""
+    """The archives named after a video, wherever frames may lie; none if all are unpacked beside themselves.
+
+    Clips are read from one place: where some are not unpacked, all are, or half of the frames would be looked for in
+    the wrong one.
+    """
     found: dict[str, Path] = {}
+    packed = False
     for folder in _places(root, MEDIA_FOLDERS):
         for entry in entries_of(folder):
             name, _, suffix = entry.name.partition(".")
-            if not _VIDEO.fullmatch(name) or not entry.is_file() or (folder / name).is_dir():
-                continue
-            if f".{suffix.lower()}" not in VIDEO_SUFFIXES:
+            if _VIDEO.fullmatch(name) and f".{suffix.lower()}" not in VIDEO_SUFFIXES and entry.is_file():
                 check_archive(Path(entry.path))
                 found.setdefault(name, Path(entry.path))
-    return [found[name] for name in sorted(found)]
+                packed |= not (folder / name).is_dir()
+    return [found[name] for name in sorted(found)] if packed else []
 
 
 def _places(root: Path, names: tuple[str, ...]) -> list[Path]:

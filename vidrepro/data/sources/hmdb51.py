@@ -26,7 +26,6 @@ from vidrepro.data.sources.lists import (
     has_entry,
     malformed,
     official_counts,
-    packed_files,
     require,
     stem_of,
 )
@@ -62,13 +61,12 @@ def guide() -> Guide:
 
 def archives(root: Path) -> list[ArchiveSet]:
     """The videos (rar in rar) and the lists, as far as they are still packed."""
-    packed = packed_files(root)
     annotations = _annotations([root])
     found = []
     if annotations is None:
-        found += archive_sets(packed, _is_lists, "train and test lists of HMDB51")
+        found += archive_sets(root, _is_lists, "train and test lists of HMDB51")
     if _media(root, _class_names(annotations)) is None:
-        found += archive_sets(packed, lambda name: not _is_lists(name), "videos of HMDB51")
+        found += archive_sets(root, lambda name: not _is_lists(name), "videos of HMDB51")
     return found
 
 

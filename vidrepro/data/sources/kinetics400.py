@@ -14,6 +14,7 @@ from pathlib import Path
 from vidrepro.data.archives import check_archive
 from vidrepro.data.sources.catalogue import (
     DAMAGED,
+    UNPACKED,
     Ids,
     Labels,
     Row,
@@ -61,8 +62,8 @@ def guide() -> Guide:
             "in the archives <id>_<start>_<end>.mp4 with six digits each; class folders are accepted in any spelling",
         ),
         content="400 classes; about 240,000 train, 20,000 val, 40,000 test clips, fewer every year",
-        certainty="counts differ from holder to holder (240,403 and 19,769 in one), so none is demanded: what is listed "
-        "and not there must be allowed with --allow-missing; licences and sizes are as third parties describe them",
+        certainty="counts differ from holder to holder (240,403 and 19,769 in one), so none is demanded: clips that "
+        "are listed and not there are for --allow-missing; licences and sizes are as third parties describe them",
     )
 
 
@@ -72,7 +73,7 @@ def archives(root: Path) -> list[ArchiveSet]:
     Raises:
         DataError: for an archive that is none, by name.
     """
-    if next(_clips_below(root), None) is not None:
+    if next(_clips_below(root, skip=UNPACKED), None) is not None:
         return []
     sets = []
     for folder in _folders(root, depth=2):
@@ -104,14 +105,9 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
     if test is not None:
         lists["test"] = test
     rows = {split: read_csv(path, _COLUMNS) for split, path in lists.items()}
-    unlabelled = sum(not row.fields.get("label") for row in rows.get("test", []))
-    if unlabelled and unlabelled == len(rows["test"]):
-        for row in rows.pop("test"):
-            ids.add(_clip_name(row, (lists["test"], row.line)), (lists["test"], row.line))
-    else:
-        unlabelled = 0
-    for split, path in lists.items():
-        _check_labels(rows.get(split, []), path)
+    unlabelled = rows.pop("test") if not any(row.fields.get("label") for row in rows.get("test", [])) and test else []
+    for split, listed in rows.items():
+        _check_labels(listed, lists[split])
     labels = Labels(sorted({row.fields["label"] for listed in rows.values() for row in listed}), lists["train"])
     media = _index(media_roots(root, unpacked)[0], notes)
     _note_packed_replacements(root, unpacked, notes)
@@ -123,6 +119,9 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
             clip = _clip_name(row, where)
             ids.add(clip, where)
             entries.append(Entry(clip, split, labels.of(row.fields["label"], where), media.get(clip, clip), where))
+    for row in unlabelled:
+        where = (lists["test"], row.line)
+        ids.add(_clip_name(row, where), where)
     wrong = f"the lists name {len(labels.classes)} classes instead of {CLASSES}"
     return Catalogue(
         classes=labels.classes,
@@ -130,7 +129,7 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
         version="400",
         entries=tuple(entries),
         expected_classes=CLASSES,
-        left_out={"test clips without labels": unlabelled} if unlabelled else {},
+        left_out={"test clips without labels": len(unlabelled)} if unlabelled else {},
         notes=tuple(notes),
         label_orders=ORDERS,
         class_problems=() if len(labels.classes) == CLASSES else (wrong,),
@@ -212,8 +211,7 @@ def _note_packed_replacements(root: Path, unpacked: Path | None, notes: list[str
     if media_roots(root, unpacked)[0] != root:
         return  # everything was unpacked, the replacements too
     packed = [path for folder in _folders(root, 2) for path in folder.glob(f"{_REPLACEMENTS}*") if path.is_file()]
-    unpacked_ones = (folder for folder in root.rglob(f"{_REPLACEMENTS}*") if folder.is_dir())
-    if packed and not any(next(_clips_below(folder), None) for folder in unpacked_ones):
+    if packed and not any(_is_replacement(f"{folder.name}/") for folder in _folders(root, _DEPTH)):
         notes.append(f"{packed[0].name} was not used: unpack it into a folder {_REPLACEMENTS}/ beside the clips")
 
 
@@ -221,9 +219,9 @@ def _is_replacement(path: str) -> bool:
     return any(part.startswith(_REPLACEMENTS) for part in path.split("/")[:-1])
 
 
-def _clips_below(base: Path) -> Iterator[str]:
+def _clips_below(base: Path, skip: str | None = None) -> Iterator[str]:
     """Keys of the clips below a folder: paths relative to it without suffix, folder by folder and by name."""
-    for folder in _folders(base, _DEPTH):
+    for folder in _folders(base, _DEPTH, skip):
         prefix = "" if folder == base else f"{folder.relative_to(base).as_posix()}/"
         for name in _clips_in(folder):
             yield prefix + name
@@ -241,8 +239,8 @@ def _clips_in(folder: Path) -> list[str]:
     return sorted(names)
 
 
-def _folders(base: Path, depth: int) -> Iterator[Path]:
-    """A folder and those below it, but hidden ones and those of a clip's pictures."""
+def _folders(base: Path, depth: int, skip: str | None = None) -> Iterator[Path]:
+    """A folder and those below it, but hidden ones, those of a clip's pictures and those called `skip`."""
     yield base
     if depth == 0:
         return
@@ -251,9 +249,9 @@ def _folders(base: Path, depth: int) -> Iterator[Path]:
             below = sorted(
                 entry.path
                 for entry in entries
-                if entry.is_dir() and entry.name[0] != "." and not _STEM.fullmatch(entry.name)
+                if entry.is_dir() and entry.name[0] != "." and entry.name != skip and not _STEM.fullmatch(entry.name)
             )
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror or error}", given=base, where=base) from error
     for path in below:
-        yield from _folders(Path(path), depth - 1)
+        yield from _folders(Path(path), depth - 1, skip)

@@ -222,8 +222,13 @@ def require(found: Iterable[Path | None], what: str, places: Sequence[str], root
     return folders
 
 
-def packed_files(folder: Path) -> list[Path]:
-    """The archives directly in a folder, by name; told by their first bytes.
+def archive_sets(folder: Path, wanted: Callable[[str], bool], what: str) -> list[ArchiveSet]:
+    """The archives directly in a folder, one set each, to be unpacked beside one another; told by their first bytes.
+
+    Args:
+        folder: the user's download.
+        wanted: whether a file of that name (in small letters) may be one of them.
+        what: they hold.
 
     Raises:
         DataError: for a file that is named like an archive and is none, such as a web page saved in its place.
@@ -231,13 +236,13 @@ def packed_files(folder: Path) -> list[Path]:
     found = []
     for entry in sorted(entries_of(folder), key=lambda one: one.name):
         path = Path(entry.path)
-        if not entry.is_file() or entry.name.startswith("."):
+        if entry.name.startswith(".") or not wanted(entry.name.lower()) or not entry.is_file():
             continue
         if path.suffix.lower() in _PACKED:
             check_archive(path)
-            found.append(path)
-        elif not path.suffix and kind_of(path) in ARCHIVES:
-            found.append(path)
+        elif path.suffix or kind_of(path) not in ARCHIVES:
+            continue
+        found.append(ArchiveSet((path,), "", what))
     return found
 
 
@@ -248,11 +253,6 @@ def stem_of(file: str, where: Where) -> str:
         DataError: if it could lead out of the folder, or could not be written down.
     """
     return check_name(without_suffix(check_name(file, "the file", where)), "the file", where)
-
-
-def archive_sets(files: Iterable[Path], wanted: Callable[[str], bool], what: str) -> list[ArchiveSet]:
-    """One set for each archive whose name (in small letters) is wanted, to be unpacked beside one another."""
-    return [ArchiveSet((path,), "", what) for path in files if wanted(path.name.lower())]
 
 
 def without_suffix(name: str) -> str:

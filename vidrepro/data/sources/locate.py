@@ -229,10 +229,14 @@ class _Folders:
     def find(self, entry: Entry) -> tuple[str, str | None]:
         """Path and kind of a clip; or what was looked for, and None."""
         parent, _, name = entry.media.rpartition("/")
-        if name in ("", ".", "..") or "\\" in name or "\0" in name:
+        if name in ("", ".", "..") or "\\" in name or "\0" in name or entry.media.startswith("/"):
             raise leads_out(entry)
-        folder = self._folder_of(parent, entry)
-        if folder is not None:
+        places = [self._folder_of(parent, entry)]
+        if self._layout.flat and places != [""]:
+            places.append(self._folder_of("", entry))
+        for folder in places:
+            if folder is None:
+                continue
             listed = self._listed[folder]
             for kind, wanted in (("video", self._layout.videos), ("frames", self._layout.frames)):
                 file = listed.look_up(kind, name, ignore_case=self._layout.ignore_case) if wanted else None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vidrepro.data.archives import ARCHIVES, check_archive, find_parts, kind_of
-from vidrepro.data.sources.catalogue import DAMAGED, Where, find_folders, official_classes
+from vidrepro.data.sources.catalogue import DAMAGED, UNPACKED, Where, find_folders, official_classes
 from vidrepro.data.sources.official import ArchiveSet
 from vidrepro.errors import DataError
 
@@ -37,7 +37,7 @@ def clip_folders(root: Path, unpacked: Path | None, title: str, expected: str) -
     Raises:
         DataError: if there is none.
     """
-    folders = find_folders([root, unpacked], _count_clips, enter=lambda name: not name.isdigit())
+    folders = find_folders([root, unpacked], _count_clips)
     if not folders:
         raise DataError(
             f"no clips of {title} found",
@@ -62,7 +62,7 @@ def find_archives(root: Path, prefix: str, is_annotations: Callable[[str], bool]
     """
     sets = []
     folders = [root, *(Path(entry.path) for entry in _subfolders(root))]
-    if not find_folders([root], _count_clips, enter=lambda name: not name.isdigit()):
+    if not find_folders([root], _count_clips, skip={UNPACKED}):
         for folder in folders:
             parts = find_parts(folder, f"{prefix}-??") or _whole(folder, prefix)
             if parts:

@@ -139,15 +139,15 @@ def _labels(bases: list[Path | None], order: str, notes: list[str]) -> tuple[Lab
         return Labels(CLASSES, "the official class list"), ()
     lines = read_lines(path, blank_inside=False)
     listed = Labels([line.text for line in lines], path, [line.number for line in lines])
-    problems = compare_classes(listed.classes, CLASSES, path, order=False)
+    problems = compare_classes(listed.classes, CLASSES, path.name, order=False)
     if order == "sorted":
         return Labels(sorted(listed.classes), path), problems
     if not problems:
         moved = [line + 1 for line, name in _FILE_ORDER.items() if listed.classes[line] != name]
         if moved:
             problems = (
-                f"the lines of {path} are not in the official order, on which '{order}' depends: line {moved[0]} is "
-                f"'{listed.classes[moved[0] - 1]}' instead of '{_FILE_ORDER[moved[0] - 1]}'",
+                f"the lines of {path.name} are not in the official order, on which '{order}' depends: line {moved[0]} "
+                f"is '{listed.classes[moved[0] - 1]}' instead of '{_FILE_ORDER[moved[0] - 1]}'",
             )
     return listed, problems
 

@@ -5,6 +5,7 @@ Source: specs section 2 (Qualcomm's packages; TSM, SlowFast and pytorchvideo for
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 
 from vidrepro.data.sources.catalogue import (
@@ -137,9 +138,11 @@ def _labels(bases: list[Path | None], notes: list[str]) -> tuple[Labels, tuple[s
         notes.append("labels.json is not there; the official 174 class names of vidrepro were taken")
         return Labels(CLASSES, "the official class list"), ()
     listed = read_json_object(path)
+    if not listed:
+        raise DataError("a class list without classes", hint=DAMAGED, where=path)
     by_number: dict[int, tuple[str, int]] = {}
     for name, item in listed.items():
-        number = _class_number(item.value, len(listed), (path, item.line))
+        number = _class_number(item.value, max(len(listed), len(CLASSES)), (path, item.line))
         if number in by_number:
             raise DataError(
                 f"two classes have the number {number}",
@@ -148,9 +151,21 @@ def _labels(bases: list[Path | None], notes: list[str]) -> tuple[Labels, tuple[s
                 where=(path, item.line),
             )
         by_number[number] = (name, item.line)
-    names = [by_number[number] for number in range(len(listed))]
+    unnamed = [number for number in range(max(by_number)) if number not in by_number]
+    for number in unnamed:
+        by_number[number] = (_filler(number, listed), 1)
+    names = [by_number[number] for number in range(len(by_number))]
     labels = Labels([name for name, _ in names], path, [line for _, line in names])
-    return labels, compare_classes(labels.classes, CLASSES, path, order=True)
+    if not unnamed:
+        return labels, compare_classes(labels.classes, CLASSES, path.name, order=True)
+    gaps = f"{path.name} names no class for {len(unnamed)} numbers, the first of which is {unnamed[0]}"
+    return labels, (*compare_classes(listed, CLASSES, path.name, order=False), gaps)
+
+
+def _filler(number: int, listed: Container[str]) -> str:
+    """A name for a number without one, as in a labels.json that was cut down to some classes."""
+    official = CLASSES[number] if number < len(CLASSES) else ""
+    return official if official and official not in listed else f"class {number}, which has no name"
 
 
 def _class_number(value: object, count: int, where: Where) -> int:

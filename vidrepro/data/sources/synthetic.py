@@ -53,6 +53,14 @@ def prepare(options: Options) -> Manifest:
         ConfigError: if they contradict each other.
         Other errors: see `prepare_synthetic`.
     """
+    usual = Options(options.data_folder, options.dataset)
+    for name in ("split", "label_order", "allow_missing", "reencode", "frames", "quality"):
+        if getattr(options, name) != getattr(usual, name):
+            raise ConfigError(
+                f"--{name.replace('_', '-')} has no meaning for '{options.dataset}', which is made here",
+                given=getattr(options, name),
+                allowed="with a dataset that is made from a download",
+            )
     by_dataset = {preset.dataset: preset.name for preset in PRESETS.values()}
     named = by_dataset[options.dataset]
     preset = options.preset or named

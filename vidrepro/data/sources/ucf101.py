@@ -20,7 +20,6 @@ from vidrepro.data.sources.lists import (
     malformed,
     numbered_lines,
     official_counts,
-    packed_files,
     require,
     stem_of,
 )
@@ -52,12 +51,11 @@ def guide() -> Guide:
 
 def archives(root: Path) -> list[ArchiveSet]:
     """The videos and the lists, as far as they are still packed."""
-    packed = packed_files(root)
     found = []
     if _annotations([root]) is None:
-        found += archive_sets(packed, _is_lists, "train and test lists of UCF101")
+        found += archive_sets(root, _is_lists, "train and test lists of UCF101")
     if _media(root) is None:
-        found += archive_sets(packed, lambda name: not _is_lists(name), "videos of UCF101")
+        found += archive_sets(root, lambda name: not _is_lists(name), "videos of UCF101")
     return found
 
 
@@ -116,16 +114,21 @@ def _annotations(tops: list[Path]) -> Path | None:
 
 
 def _media(top: Path) -> Path | None:
-    return find_folder(top, MEDIA_FOLDERS, lambda folder: has_entry(folder, _holds_clips))
+    return find_folder(top, MEDIA_FOLDERS, _holds_clips)
 
 
-def _holds_clips(entry: os.DirEntry[str]) -> bool:
-    """Whether this is a class folder with clips, or (flat frames) a clip's folder itself."""
-    return entry.is_dir() and (_is_clip(entry) or has_entry(entry.path, _is_clip))
+def _holds_clips(folder: Path) -> bool:
+    """Whether this folder holds class folders, or (flat frames) the clips of several classes."""
 
+    def is_class_folder(entry: os.DirEntry[str]) -> bool:
+        own = f"v_{entry.name}_".lower()
+        return entry.is_dir() and has_entry(entry.path, lambda clip: clip.name.lower().startswith(own))
 
-def _is_clip(entry: os.DirEntry[str]) -> bool:
-    return entry.name.lower().startswith("v_")
+    def is_clip(entry: os.DirEntry[str]) -> bool:
+        name = entry.name.lower()
+        return name.startswith("v_") and not name.startswith(f"v_{folder.name}_".lower())
+
+    return has_entry(folder, is_class_folder) or has_entry(folder, is_clip)
 
 
 def _is_lists(name: str) -> bool:

@@ -120,7 +120,7 @@ class InflatedResNet(nn.Module):
         """Temporal length of what a block's first convolution takes and of what it returns, for clips of `frames`.
 
         Args:
-            conv: its name, ``layer<stage>.<block>.conv1``.
+            conv: its name, ``layer<stage>.<block>.conv1``, or that of any other layer of the block.
         """
         stage, block = int(conv[len("layer")]), int(conv.split(".")[1])
         after = self.frames_after(frames, stage)

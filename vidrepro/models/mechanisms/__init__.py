@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import yaml
 from torch import nn
 
 from vidrepro.errors import ModelError, unknown_name
-from vidrepro.models.mechanisms import external, m2a
+from vidrepro.models.mechanisms import aia, aia_spec, comparators, external, m2a
 from vidrepro.models.mechanisms.tam import TAMOriginal
 from vidrepro.models.mechanisms.tdn import TDNOriginal
 from vidrepro.models.mechanisms.tea import TEAOriginal
@@ -66,6 +67,18 @@ def _original(make: Callable[..., nn.Module], reduction: int) -> MechanismEntry:
     return MechanismEntry(make, options)
 
 
+def _aia(composition: str) -> MechanismEntry:
+    make = partial(aia.AttentionInAttention, spec=composition)
+    return MechanismEntry(make, aia.OPTIONS, aia.variant_options)
+
+
+def _comparator(make: Callable[..., nn.Module], position: str, reduction: int | None = None) -> MechanismEntry:
+    options = {"position": choice(position, POSITIONS, "where in a block of the backbone")}
+    if reduction is not None:
+        options["reduction"] = positive_integer(reduction, "the inner layer has 1/reduction of the channels, at least 1")
+    return MechanismEntry(make, options)
+
+
 MECHANISMS: dict[str, MechanismEntry] = {
     "none": MechanismEntry(lambda channels, frames: nn.Identity()),
     "tsm": MechanismEntry(TemporalShift),
@@ -78,21 +91,31 @@ MECHANISMS: dict[str, MechanismEntry] = {
     "tea-original": _original(TEAOriginal, 16),
     "tdn-original": _original(TDNOriginal, 16),
     "tam-original": _original(TAMOriginal, 4),
+    **{composition: _aia(composition) for composition in aia.TABLE_COMPOSITIONS},
+    "se3d": _comparator(comparators.SqueezeExcite3D, "after_last_norm", reduction=16),
+    "ge3d-g": _comparator(comparators.GlobalGather3D, "after_last_norm"),
+    "ge3d-dw133": _comparator(partial(comparators.DepthwiseGather3D, time=1), "after_last_norm"),
+    "ge3d-dw333": _comparator(partial(comparators.DepthwiseGather3D, time=3), "after_last_norm"),
+    "s3d-g": _comparator(comparators.SelfGating3D, "after_inner_norm"),
+    "cbam3d-177": _comparator(partial(comparators.CBAM3D, time=1), "after_last_norm", reduction=16),
+    "cbam3d-377": _comparator(partial(comparators.CBAM3D, time=3), "after_last_norm", reduction=16),
 }
 
 
 def mechanism_entry(name: str) -> MechanismEntry:
-    """The entry of a name in `MECHANISMS`, or of a user's own class.
+    """The entry of a name in `MECHANISMS`, of a composition of AIA's units, or of a user's own class.
 
     Raises:
         UnknownNameError: if nobody knows the name.
-        ModelError: for a class that cannot be imported.
+        ModelError: for a class that cannot be imported, or a composition that is not understood.
     """
     if external.is_external(name):
         return MechanismEntry(
             lambda channels, frames, **options: external.make(name, channels, frames, options),
             external.options_of(name),
         )
+    if name not in MECHANISMS and aia_spec.looks_like(name):
+        return _aia(str(aia_spec.parse(name)))
     if name not in MECHANISMS:
         hint = f"a class of your own is named {external.FORM}" if "." in name else None
         raise unknown_name("mechanism", name, MECHANISMS, hint=hint)
@@ -120,8 +143,11 @@ class ResolvedMechanism:
 Spec = str | Mapping[str, Any]
 
 _SPEC_FORMS = (
-    f"a name, name(option=value, option=value), a mapping that says motion and attention, or a class: {external.FORM}"
+    "a name, name(option=value, option=value), a mapping that says motion and attention, a composition of C and ST as "
+    f"in CinST->STinC, or a class: {external.FORM}"
 )
+# Behind a composition, which has parentheses of its own: nothing, or at least one option=value.
+_OPTIONS_BEHIND = re.compile(r"(.*?)\(((?:[^()]*=[^()]*)?\s*)\)\s*", re.DOTALL)
 
 
 def resolve_mechanism(spec: Spec, variant: str, options: Mapping[str, Any]) -> ResolvedMechanism:
@@ -129,9 +155,10 @@ def resolve_mechanism(spec: Spec, variant: str, options: Mapping[str, Any]) -> R
 
     Args:
         spec: a name (``m2a-motion``), a name with options (``m2a(motion=m2a, attention=none)``), the options of
-            ``m2a`` as a mapping that says both motion and attention (``{"motion": "m2a", "attention": "none"}``), or a
-            user's own class (``my_package.my_module:MyMechanism``, options as for a name). ``temporal_shift`` in it is
-            for `split_temporal_shift`.
+            ``m2a`` as a mapping that says both motion and attention (``{"motion": "m2a", "attention": "none"}``), a
+            composition of AIA's units (``CinST->STinC``, options behind it in parentheses), or a user's own class
+            (``my_package.my_module:MyMechanism``, options as for a name). ``temporal_shift`` in it is for
+            `split_temporal_shift`.
 
     Raises:
         UnknownNameError: for an unknown mechanism, variant or option.
@@ -201,21 +228,18 @@ def takes_option(mechanism: Spec, name: str) -> bool:
 
 
 def parse_spec(spec: Spec) -> tuple[str, dict[str, Any]]:
-    """Split a spec into the mechanism's name and the options written in it.
+    """Split a spec into the mechanism's name and the options written in it; a composition's name is its normal form.
 
     Raises:
         UnknownNameError: if nobody knows the name.
-        ModelError: if it is neither a text of the form ``name`` or ``name(option=value, ...)`` nor a mapping that says
-            both motion and attention.
+        ModelError: if it is neither a text of the form ``name`` or ``name(option=value, ...)``, nor a mapping that says
+            both motion and attention, nor a composition of AIA's units (the position where it goes wrong is told).
     """
     if isinstance(spec, Mapping):
         return _parse_mapping(spec)
     if not isinstance(spec, str):
         raise ModelError("the mechanism is not understood", given=repr(spec), allowed=_SPEC_FORMS)
-    match = re.fullmatch(r"\s*([^()\s]+)\s*(?:\(([^()]*)\))?\s*", spec)
-    if match is None:
-        raise ModelError("the mechanism is not understood", given=repr(spec), allowed=_SPEC_FORMS)
-    name, inside = match.groups()
+    name, inside = _name_and_options(spec)
     mechanism_entry(name)
     options: dict[str, Any] = {}
     for part in filter(None, (piece.strip() for piece in (inside or "").split(","))):
@@ -230,6 +254,30 @@ def parse_spec(spec: Spec) -> tuple[str, dict[str, Any]]:
         except yaml.YAMLError as error:
             raise refusal from error
     return name, options
+
+
+def _name_and_options(spec: str) -> tuple[str, str | None]:
+    """A text as the mechanism's name (of a composition: its normal form) and what stands in parentheses behind it."""
+    match = re.fullmatch(r"\s*([^()\s]+)\s*(?:\(([^()]*)\))?\s*", spec)
+    known = match is not None and (match[1] in MECHANISMS or external.is_external(match[1]))
+    if not known:
+        with_options = _OPTIONS_BEHIND.fullmatch(spec)
+        text, inside = with_options.groups() if with_options else (spec, None)
+        if aia_spec.looks_like(text):
+            return str(aia_spec.parse(text)), inside
+    if match is None:
+        raise ModelError("the mechanism is not understood", given=repr(spec), allowed=_SPEC_FORMS)
+    return match[1], match[2]
+
+
+def normal_text(spec: str) -> str:
+    """A spec with its composition in normal form, e.g. ``C->ST`` for ``C → (ST)``; any other is only trimmed.
+
+    Raises:
+        ModelError: for a composition that is not understood.
+    """
+    name, inside = _name_and_options(spec)
+    return f"{name}({inside.strip()})" if inside and inside.strip() else name
 
 
 def _parse_mapping(spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

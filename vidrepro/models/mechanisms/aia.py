@@ -8,16 +8,39 @@ Sources: the AIA paper (Hao, Wang, Zhang, Chua; section 3); the authors' reposit
 - ``A->B``: B after A, on its output. ``A+B``: in parallel on the same input, the mean of the outputs.
 
 Every gate is ``sigmoid(BN(conv3x3x3([max, mean])))`` over the three axes that are left, one output channel, no bias. The
-text orders the two pooled values [mean, max], the released code [max, mean]: a permutation of the weight.
+text orders the two pooled values [mean, max], the released code [max, mean] (option ``pool_order``): a permutation of
+the weight.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vidrepro.models.mechanisms.aia_spec import Cascade, Nested, Parallel, Spec, Unit, parse
 from vidrepro.models.mechanisms.frames import split_frames
+from vidrepro.models.options import POSITIONS, Option, choice
+
+# The compositions of the paper's Table I. Any other that `parse` understands can be built as well.
+TABLE_COMPOSITIONS = (
+    *("C", "ST", "C->ST", "ST->C", "C+ST", "CinST", "STinC", "CinST->STinC", "STinC->CinST", "CinST+STinC"),
+)
+
+POOL_ORDERS = ("max_mean", "mean_max")
+OPTIONS: dict[str, Option] = {
+    "pool_order": choice(
+        "max_mean", POOL_ORDERS, "order in which a gate's convolution sees the two pooled values (only moves weights)"
+    ),
+    "position": choice(
+        "after_inner_norm",
+        POSITIONS,
+        "where in a block; after_inner_norm: after a bottleneck's conv2+bn2, before its ReLU (AIA) and, our own "
+        "choice, a basic block's conv1+bn1 or the norm of an inverted residual's depthwise convolution",
+    ),
+}
 
 # Unit -> the axes it pools over, by the released names.
 UNIT_AXES = {"C": ("C",), "ST": ("T", "H", "W")}
@@ -26,17 +49,24 @@ _PLACE = {"T": 1, "C": 2, "H": 3, "W": 4}
 _VOLUME = {"C": ("T", "H", "W"), "T": ("C", "H", "W"), "H": ("T", "C", "W"), "W": ("T", "H", "C")}
 
 
+def variant_options(variant: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``official`` (the released code) and ``paper`` (the text) stand for."""
+    return {"pool_order": "max_mean" if variant == "official" else "mean_max"}
+
+
 class AxisGates(nn.Module):
     """The gates of one unit: ``(N, T, C, H, W)`` to one gate per pooled axis, each broadcastable to the input.
 
     Args:
         axes: ``("C",)`` or ``("T", "H", "W")``.
         xavier: axes whose convolution starts by Xavier's rule instead of Kaiming's (fan-out).
+        pool_order: one of `POOL_ORDERS`.
     """
 
-    def __init__(self, axes: tuple[str, ...], xavier: tuple[str, ...] = ()) -> None:
+    def __init__(self, axes: tuple[str, ...], xavier: tuple[str, ...] = (), pool_order: str = "max_mean") -> None:
         super().__init__()
         self.axes = axes
+        self.pool_order = pool_order
         for axis in axes:  # the released names, so that released weights fit
             conv = nn.Conv3d(2, 1, 3, padding=1, bias=False)
             if axis in xavier:
@@ -53,7 +83,8 @@ class AxisGates(nn.Module):
         place = _PLACE[axis]
         left = [other for other in ("T", "C", "H", "W") if other != axis]
         order = [left.index(other) for other in _VOLUME[axis]]
-        pooled = torch.stack([x.amax(place), x.mean(place)], 1)
+        pools = [x.amax(place), x.mean(place)]
+        pooled = torch.stack(pools if self.pool_order == "max_mean" else pools[::-1], 1)
         volume = pooled.permute(0, 1, *(2 + number for number in order))
         gate = self.get_submodule(f"{axis}_bn")(self.get_submodule(f"{axis}_conv")(volume)).sigmoid()
         back = [order.index(number) for number in range(3)]
@@ -72,33 +103,35 @@ class AttentionInAttention(nn.Module):
         channels: C; any number, nothing depends on it.
         frames: T of every clip.
         spec: the composition, e.g. ``CinST->STinC`` (`vidrepro.models.mechanisms.aia_spec.parse`).
+        pool_order: one of `POOL_ORDERS`: ``max_mean`` as released, ``mean_max`` as in the text.
 
     Raises:
         ModelError: for a spec that is not understood, with the position and what was expected.
     """
 
-    def __init__(self, channels: int, frames: int, spec: str) -> None:
+    def __init__(self, channels: int, frames: int, spec: str, pool_order: str = "max_mean") -> None:
         super().__init__()
         self.frames = frames
         self.spec = parse(spec)
-        self.body = _build(self.spec)
+        self.pool_order = pool_order
+        self.body = _build(self.spec, pool_order)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body(split_frames(x, self.frames)).flatten(0, 1)
 
     def extra_repr(self) -> str:
-        return f"spec={self.spec}, frames={self.frames}"
+        return f"spec={self.spec}, frames={self.frames}, pool_order={self.pool_order}"
 
 
 class _Gated(nn.Module):
     """A unit, or units one in another: the gates of the innermost start, each next one sees the gated input."""
 
-    def __init__(self, units: tuple[str, ...]) -> None:
+    def __init__(self, units: tuple[str, ...], pool_order: str) -> None:
         super().__init__()
         for number, unit in enumerate(units):
             # released: kaiming everywhere, but xavier in the channel gate of STinC and the other gates of CinST
             xavier = UNIT_AXES[unit] if len(units) > 1 and number > 0 else ()
-            self.add_module(f"gates{number}", AxisGates(UNIT_AXES[unit], xavier))
+            self.add_module(f"gates{number}", AxisGates(UNIT_AXES[unit], xavier, pool_order))
         self.count = len(units)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -122,12 +155,12 @@ class _Parallel(nn.Module):
         return total / len(outputs)
 
 
-def _build(spec: Spec) -> nn.Module:
+def _build(spec: Spec, pool_order: str) -> nn.Module:
     if isinstance(spec, Unit):
-        return _Gated((spec.name,))
+        return _Gated((spec.name,), pool_order)
     if isinstance(spec, Nested):
-        return _Gated(tuple(unit.name for unit in spec.units))
+        return _Gated(tuple(unit.name for unit in spec.units), pool_order)
     if isinstance(spec, Parallel):
-        return _Parallel([_build(branch) for branch in spec.branches])
+        return _Parallel([_build(branch, pool_order) for branch in spec.branches])
     assert isinstance(spec, Cascade)
-    return nn.Sequential(*(_build(step) for step in spec.steps))
+    return nn.Sequential(*(_build(step, pool_order) for step in spec.steps))

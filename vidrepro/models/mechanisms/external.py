@@ -1,7 +1,7 @@
 """Mechanisms outside the package, named ``my_package.my_module:MyMechanism``.
 
-Such a class is an `nn.Module`, called as ``MyMechanism(channels, frames, **options)``, from frames ``(N*T, C, H, W)`` to
-the same shape. Its keyword arguments are its options; a class attribute ``position`` says where in a block it goes
+Such a class is an `nn.Module`, called as ``MyMechanism(channels, frames, **options)``, from ``(N*T, C, H, W)`` to the
+same shape. Its keyword arguments are its options; a class attribute ``position`` says where in a block it goes
 (``before`` unless it does).
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
-import os
 import re
 import sys
 from collections.abc import Mapping
@@ -42,8 +41,9 @@ def load_class(name: str) -> type[nn.Module]:
     if match is None:
         raise ModelError(f"'{name}' is not understood as a mechanism of your own", given=name, allowed=FORM)
     module_name, class_name = match.groups()
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
     importlib.invalidate_caches()  # the file may have been written a moment ago
     try:
         module = importlib.import_module(module_name)

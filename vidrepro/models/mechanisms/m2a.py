@@ -33,6 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidrepro.errors import ModelError
+from vidrepro.models.mechanisms import by_hand
 from vidrepro.models.mechanisms.frames import split_frames
 from vidrepro.models.mechanisms.motion import BOUNDARIES, FrameDifference, require_reducible
 from vidrepro.models.mechanisms.patch_attention import (
@@ -232,9 +233,16 @@ class GatedMotionAttention(nn.Module):
         self.skip = skip if self.attention is not None else "none"
 
     def forward(self, x: Tensor) -> Tensor:
-        gate = torch.sigmoid(self.conv_up(self._features(self.conv_down(x))))
+        down, up = self.conv_down, self.conv_up
+        if by_hand.available(x, down.weight) and not (_heard(down) or _heard(up)):
+            reduced, x = by_hand.squeeze(x, down.weight, down.bias)
+            features = self._features(reduced)
+            if features.is_contiguous():
+                return by_hand.gate(x, features, up.weight, up.bias)
+        else:
+            features = self._features(down(x))
         # x * gate + x; forward and backward take fewest full-width passes this way (torch.addcmul's most).
-        return x * (gate + 1)
+        return x * (torch.sigmoid(up(features)) + 1)
 
     def _features(self, reduced: Tensor) -> Tensor:
         if isinstance(self.attention, PatchAttention):
@@ -252,3 +260,8 @@ class GatedMotionAttention(nn.Module):
 
     def extra_repr(self) -> str:
         return f"normalises={self.normalises}, skip={self.skip}"
+
+
+def _heard(module: nn.Module) -> bool:
+    """Whether somebody listens to a module's calls."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)

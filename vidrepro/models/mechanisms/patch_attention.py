@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidrepro.errors import ModelError
+from vidrepro.models.mechanisms import by_hand
 from vidrepro.models.mechanisms.frames import split_frames
 from vidrepro.models.mechanisms.motion import FrameDifference, next_minus_this
 
@@ -36,6 +37,8 @@ def attention_weights(queries: Tensor, keys: Tensor) -> Tensor:
 def attend(tokens: Tensor) -> Tensor:
     """Self-attention without projections: ``(B, L, width)`` to the same shape."""
     if tokens.shape[1] <= MANY_TOKENS:
+        if by_hand.available(tokens):
+            return by_hand.attend(tokens)
         # Written out rather than as F.scaled_dot_product_attention: nothing worth fusing away, and MAC counters see
         # both products.
         return torch.bmm(attention_weights(tokens, tokens), tokens)
@@ -114,7 +117,8 @@ class PatchAttention(nn.Module):
         return F.layer_norm(tokens, tokens.shape[-1:]) if self.normalises else tokens
 
     def _added(self, x: Tensor, attended_to: Tensor) -> Tensor | float:
-        return {"reduced": x, "attention-input": attended_to, "none": 0.0}[self.skip]
+        choices: dict[str, Tensor | float] = {"reduced": x, "attention-input": attended_to, "none": 0.0}
+        return choices[self.skip]
 
     def _to_patches(self, x: Tensor) -> Tensor:
         """``(N*T, c, h, w)`` to ``(N, P, T, s*s*c)``, P patches from left to right, top to bottom."""

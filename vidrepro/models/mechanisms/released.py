@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from vidrepro.models.mechanisms.aia import AttentionInAttention
+from vidrepro.models.mechanisms.aia_released import released_module_key
 from vidrepro.models.mechanisms.m2a import GatedMotionAttention
 from vidrepro.models.mechanisms.tam import TAMBlock
 from vidrepro.models.mechanisms.tdn import TDNBlock
@@ -38,6 +40,8 @@ def released_key(mechanism: nn.Module, key: str) -> str:
     Returns:
         For example ``modules_list.0.motion_mod.conv1.weight``.
     """
+    if isinstance(mechanism, AttentionInAttention):
+        return released_module_key(mechanism, key)
     if not isinstance(mechanism, GatedMotionAttention):
         return _layer_name(mechanism, key)
     place, _, inside = key.partition(".")

@@ -1,6 +1,7 @@
 """TAM, the temporal adaptive module (Liu et al. 2021, section 3), released in M2A and by its own authors.
 
-Sources: ``TAM`` in gebob19/M2A, ``ops/sota.py``; ``TAM`` in liu-zhy/temporal-adaptive-module, ``ops/temporal_module.py``.
+Sources: ``TAM`` in gebob19/M2A, ``ops/sota.py``; ``TAM`` in liu-zhy/temporal-adaptive-module,
+``ops/temporal_module.py``.
 They differ in the channel reduction of the local branch alone: 1 in M2A's, 4 in its own.
 """
 

@@ -1,6 +1,7 @@
 """TEA's motion excitation (Li et al. 2020, section 3.1), as M2A's release uses it and as its own paper defines it.
 
-Sources: ``TEA`` in gebob19/M2A, ``ops/sota.py``; ``MEModule`` in Phoenix1327/tea-action-recognition, ``ops/tea50_8f.py``.
+Sources: ``TEA`` in gebob19/M2A, ``ops/sota.py``; ``MEModule`` in Phoenix1327/tea-action-recognition,
+``ops/tea50_8f.py``.
 """
 
 from __future__ import annotations

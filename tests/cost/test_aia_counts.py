@@ -1,0 +1,106 @@
+"""AIA's Table I and II: parameters and fvcore's MACs of every network at 8 frames of 224x224, 174 classes.
+
+fvcore's total is a sum over operators, so a network's is the plain network's plus that of each module at the size it
+works at; one network with the most modules is counted as a whole.
+"""
+
+from __future__ import annotations
+
+import csv
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+from vidrepro.cost.macs import count_with_fvcore
+from vidrepro.models import build_mechanism, build_model
+
+FILE = Path(__file__).with_name("official_cost_aia.csv")  # fvcore on the authors' code
+ROWS = {row["official_model"]: row for row in csv.DictReader(FILE.open(encoding="utf-8"))}
+SPELLED = {"": "none", "C2ST": "C->ST", "ST2C": "ST->C", "CplusST": "C+ST", "STinCplusCinST": "CinST+STinC"}
+SPELLED |= {"CinST2STinC": "CinST->STinC", "STinC2CinST": "STinC->CinST"}
+PLAIN = 23_864_558
+ADDED = {"none": 0, "C": 896, "ST": 2_688, **dict.fromkeys(("C->ST", "ST->C", "C+ST", "CinST", "STinC"), 3_584)}
+ADDED |= dict.fromkeys(("CinST->STinC", "STinC->CinST", "CinST+STinC"), 7_168)
+# of ResNet-50's stages: blocks, channels of the 3x3 convolution (a quarter of the block's output), side at 224x224
+STAGES = [(3, 64, 56), (4, 128, 28), (6, 256, 14), (3, 512, 7)]
+# Table I as printed: parameters in M, FLOPs in G. CBAM3D-177's 26.39 M is one digit off ours (see comparators.py).
+COMPARATORS = {
+    "se3d": ("26.38", "32.94"),
+    "ge3d-g": ("23.86", "32.92"),
+    "ge3d-dw133": ("24.36", "33.04"),
+    "ge3d-dw333": ("25.18", "33.31"),
+    "s3d-g": ("25.13", "32.89"),
+    "cbam3d-177": ("26.40", "32.94"),
+    "cbam3d-377": ("26.40", "32.96"),
+}
+OUR_PARAMETERS = {"cbam3d-177": 26_397_150, "cbam3d-377": 26_400_286}  # 23,864,558 + 2,530,992 + 16 (98 or 294, + 2)
+
+
+def network(official_model: str) -> tuple[str, bool]:
+    """Our mechanism, and whether the shift is on, from ``aia_r50_<C2D or TSM>_<module>``."""
+    base, _, module = official_model.removeprefix("aia_r50_").partition("_")
+    return SPELLED.get(module, module), base == "TSM"
+
+
+@cache
+def plain_macs() -> int:
+    model = build_model("resnet50", frames=8, classes=174).eval()
+    return count_with_fvcore(model, torch.zeros(1, 8, 3, 224, 224)).total
+
+
+@cache
+def macs(mechanism: str, frames: int = 8) -> int:
+    """Of the whole network; everything outside the modules is done frame by frame."""
+    total = plain_macs() * frames // 8
+    wide = mechanism in COMPARATORS and mechanism != "s3d-g"  # on the block's output
+    for blocks, channels, side in STAGES if mechanism != "none" else ():
+        channels = 4 * channels if wide else channels
+        module = build_mechanism(mechanism, channels, frames).eval()
+        total += blocks * count_with_fvcore(module, torch.zeros(frames, channels, side, side)).total
+    return total
+
+
+def parameters(mechanism: str, shift: bool = False) -> int:
+    with torch.device("meta"):
+        model = build_model("resnet50", mechanism, frames=8, classes=174, temporal_shift=shift)
+    places = [parts for parts in model.insertions.values() if "mechanism" in parts]
+    assert len(places) == (0 if mechanism == "none" else 16)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_the_file_holds_the_released_networks() -> None:
+    assert len(ROWS) == 22
+    assert {network(name) for name in ROWS} == {(mechanism, shift) for mechanism in ADDED for shift in (False, True)}
+
+
+@pytest.mark.parametrize("official_model", ROWS)
+def test_released_networks(official_model: str) -> None:
+    row = ROWS[official_model]
+    mechanism, shift = network(official_model)
+    assert parameters(mechanism, shift) == PLAIN + ADDED[mechanism] == PLAIN + int(row["mechanism_params"])
+    assert macs(mechanism) / 1e9 == pytest.approx(float(row["fvcore_G"]), abs=5e-6)
+    assert f"{macs(mechanism) / 1e9:.2f}" == row["printed_G"]
+
+
+def test_a_network_counted_as_a_whole() -> None:
+    """With the shift, which costs nothing."""
+    model = build_model("resnet50", "CinST->STinC", frames=8, classes=174, temporal_shift=True).eval()
+    count = count_with_fvcore(model, torch.zeros(1, 8, 3, 224, 224))
+    assert count.total == macs("CinST->STinC")
+    assert count.total / 1e9 == pytest.approx(float(ROWS["aia_r50_TSM_CinST2STinC"]["fvcore_G"]), abs=5e-6)
+
+
+@pytest.mark.parametrize("mechanism", COMPARATORS)
+def test_comparators_cost_what_table_1_prints(mechanism: str) -> None:
+    count = parameters(mechanism)
+    assert (f"{count / 1e6:.2f}", f"{macs(mechanism) / 1e9:.2f}") == COMPARATORS[mechanism]
+    assert count == OUR_PARAMETERS.get(mechanism, count)
+
+
+def test_table_2_per_view_and_for_the_ensembles() -> None:
+    per_view = {frames: macs("CinST->STinC", frames) / 1e9 for frames in (8, 12, 16)}
+    assert [f"{value:.1f}" for value in per_view.values()] == ["33.1", "49.7", "66.3"]
+    assert f"{per_view[8] + per_view[16]:.1f}" == "99.4"
+    assert f"{sum(per_view.values()):.1f}" == "149.2"  # printed 149.1, the sum of the rounded ones
