@@ -75,7 +75,9 @@ def _aia(composition: str) -> MechanismEntry:
 def _comparator(make: Callable[..., nn.Module], position: str, reduction: int | None = None) -> MechanismEntry:
     options = {"position": choice(position, POSITIONS, "where in a block of the backbone")}
     if reduction is not None:
-        options["reduction"] = positive_integer(reduction, "the inner layer has 1/reduction of the channels, at least 1")
+        options["reduction"] = positive_integer(
+            reduction, "the inner layer has 1/reduction of the channels, at least 1"
+        )
     return MechanismEntry(make, options)
 
 

@@ -80,7 +80,9 @@ class _Squeeze(Function):
     def backward(ctx: Any, of_reduced: Tensor, of_x: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return _again(lambda *inputs: (F.conv2d(*inputs), inputs[0] * 1), (x, weight, bias), (of_reduced, of_x), ctx)
+            return _again(
+                lambda *inputs: (F.conv2d(*inputs), inputs[0] * 1), (x, weight, bias), (of_reduced, of_x), ctx
+            )
         of_reduced = of_reduced.contiguous()
         if ctx.needs_input_grad[0]:
             of_x = of_x.contiguous()  # then in place: the gate made it, and nobody else has it
