@@ -38,6 +38,8 @@ bench: $(READY)
 	$(BIN)/vidrepro measure startup
 	$(BIN)/vidrepro measure loader
 	$(BIN)/vidrepro measure throughput
+	OMP_NUM_THREADS=1 $(BIN)/vidrepro measure step
+	$(BIN)/vidrepro measure prepare
 	$(BIN)/vidrepro prepare synthetic --data $(DEMO)/data
 	$(BIN)/vidrepro measure leak --data $(DEMO)/data 
 

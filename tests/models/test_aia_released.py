@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,8 @@ from vidrepro.models.importing import fitting_mechanisms, import_checkpoint
 from vidrepro.models.naming import layout_of
 from vidrepro.models.official import load_official_state, released_names
 
-# The released networks' names -> ours, and the golden file with their keys. C2D and TSM have the same ones, CinST and
-# STinC too, and any two modules the same in parallel as one after the other (if the first is C or of both units).
+# The released networks' names -> ours, and the golden file with their keys: C2D and TSM have the same ones, CinST and
+# STinC too, and two modules in parallel have those of a cascade.
 RELEASED = {
     "": ("none", "aia_r50_C2D"),
     "C": ("C", "aia_r50_C2D_C"),
@@ -34,8 +35,8 @@ RELEASED = {
 }
 
 
-def build(mechanism: str, shift: bool = False, **options: object) -> VideoClassifier:
-    return build_model("resnet50", mechanism, frames=8, classes=174, temporal_shift=shift, **options)  # type: ignore[arg-type]
+def build(mechanism: str, shift: bool = False, **options: Any) -> VideoClassifier:
+    return build_model("resnet50", mechanism, frames=8, classes=174, temporal_shift=shift, **options)
 
 
 @cache
@@ -49,7 +50,7 @@ def keys(file: str) -> dict[str, Tensor]:
     [("C2D", "none"), ("C2D_C", "C"), ("C2D_CplusST", "C+ST"), ("TSM_ST", "ST")],
 )
 def test_released_logits_are_met(name: str, mechanism: str) -> None:
-    """One clip of each input, in one batch: in eval mode clips do not touch (a bottleneck network in double is slow)."""
+    """One clip of each input, in one batch: in eval mode clips do not touch, and this network is slow in double."""
     parity = read_parity(f"aia_r50_{name}")
     model = build(mechanism, shift=name.startswith("TSM"))
     assert load_official_state(model, parity.state_dict, source="aia").complete
@@ -116,9 +117,9 @@ def test_released_names(mechanism: str, ours: str, theirs: str) -> None:
         ("mobilenetv2", "CinST", {}, "bottlenecks only"),
     ],
 )
-def test_networks_that_were_not_released(backbone: str, mechanism: str, options: dict[str, str], says: str) -> None:
+def test_networks_that_were_not_released(backbone: str, mechanism: str, options: dict[str, Any], says: str) -> None:
     with torch.device("meta"):
-        model = build_model(backbone, mechanism, frames=8, classes=174, **options)  # type: ignore[arg-type]
+        model = build_model(backbone, mechanism, frames=8, classes=174, **options)
     with pytest.raises(ModelError, match=says):
         released_names(model, "aia")
 
@@ -159,24 +160,28 @@ def test_the_mechanisms_a_files_keys_fit() -> None:
 def test_an_imported_file_is_for_the_mechanism_it_was_imported_for(tmp_path: Path) -> None:
     """On a narrow network, whose released names are written from the network itself."""
     options = {"width": 8}
-    written = build_model("resnet50", "CinST", frames=8, classes=3, temporal_shift=True, **options)
+    written = build_model("resnet50", "CinST", frames=8, classes=3, temporal_shift=True, backbone_options=options)
     names = released_names(written, "aia")
     state = {f"module.{names[key]}": tensor for key, tensor in written.state_dict().items()}
     torch.save({"state_dict": state}, tmp_path / "released.pth")
-    with pytest.raises(CheckpointError, match="mechanism has to be said"):
-        import_checkpoint(tmp_path / "released.pth", backbone="resnet50", mechanism=None, source="aia")
-    arguments = {"backbone": "resnet50", "mechanism": "CinST", "temporal_shift": True, "options": options}
-    imported = import_checkpoint(tmp_path / "released.pth", source="aia", **arguments)  # type: ignore[arg-type]
+    imported = import_checkpoint(
+        tmp_path / "released.pth",
+        source="aia",
+        backbone="resnet50",
+        mechanism="CinST",
+        temporal_shift=True,
+        options=options,
+    )
     assert imported.report.complete
     assert imported.record["project"] == "haoyanbin918/Attention-in-Attention"
     imported.write(tmp_path / "ours.pt")
-    asked = {"frames": 8, "classes": 3, "weights": tmp_path / "ours.pt", **options}
-    model = build_model("resnet50", "CinST", temporal_shift=True, **asked)  # type: ignore[arg-type]
-    assert model.load_report.complete
+    asked: dict[str, Any] = {"frames": 8, "classes": 3, "weights": tmp_path / "ours.pt", **options}
+    model = build_model("resnet50", "CinST", temporal_shift=True, **asked)
+    assert model.load_report is not None and model.load_report.complete
     assert all(torch.equal(tensor, written.state_dict()[key]) for key, tensor in model.state_dict().items())
     for mechanism, shift in (("STinC", True), ("CinST", False)):
         with pytest.raises(CheckpointError, match="imported for another"):
-            build_model("resnet50", mechanism, temporal_shift=shift, **asked)  # type: ignore[arg-type]
+            build_model("resnet50", mechanism, temporal_shift=shift, **asked)
     torch.save(read_parity("aia_mod_C").state_dict, tmp_path / "module.pth")
     alone = import_checkpoint(tmp_path / "module.pth", backbone="none", mechanism="C", source="aia")
     assert alone.report.complete
@@ -189,8 +194,9 @@ def test_a_released_file_is_recognised_as_weights(tmp_path: Path) -> None:
     assert layout_of(names.values()) == "aia"
     assert layout_of(keys(RELEASED[""][1])) == "m2a", "a plain network: the two are the same"
     torch.save({names[key]: tensor for key, tensor in written.state_dict().items()}, tmp_path / "released.pth")
-    asked = {"frames": 8, "classes": 3, "weights": tmp_path / "released.pth", "width": 8}
-    assert build_model("resnet50", "C->ST", **asked).load_report.complete  # type: ignore[arg-type]
+    asked: dict[str, Any] = {"frames": 8, "classes": 3, "weights": tmp_path / "released.pth", "width": 8}
+    report = build_model("resnet50", "C->ST", **asked).load_report
+    assert report is not None and report.complete
     for other in ("none", "C", "m2a"):
         with pytest.raises(CheckpointError):
-            build_model("resnet50", other, **asked)  # type: ignore[arg-type]
+            build_model("resnet50", other, **asked)

@@ -156,6 +156,11 @@ def test_a_matrix_is_laid_out_as_it_is_printed(results: Path) -> None:
     assert column(accuracy, "TAM-Attention measured synthetic")["M2A-Motion"] == "75.0 [71.9, 77.9] (+25.0)"
     assert {cell.text for row in accuracy.rows for cell in row if cell.bold} == {"34.7 (+17.8)", "34.3", "33.3 (+12.3)"}
     assert any("On the paper's own dataset: ssv1 not prepared" in fact for fact in accuracy.facts)
+    assert "Seeds a cell: 1." in accuracy.facts
+    write_run(results, "m2a/table6/none-tam", 400, seed=1)
+    (again,) = report(results, "VI").grids
+    cells = "None, None; M2A-Motion, None; M2A-Motion, M2A-Attention; M2A-Motion, TAM-Attention"
+    assert f"Seeds a cell: 2 (None, TAM-Attention), 1 ({cells})." in again.facts
     rows = {row["experiment"]: row for row in csv.DictReader(io.StringIO(csv_text(report(results, "VI"))))}
     assert len(rows) == 12
     assert rows["m2a/table6/m2a-tam"]["printed_top1"] == "31.6" and rows["m2a/table6/m2a-tam"]["delta_top1"] == "25.0"

@@ -18,16 +18,17 @@ if TYPE_CHECKING:
 BENCHMARKS = {"loader": "measure_loader", "throughput": "measure_throughput", "startup": "measure_startup"}
 LEAK = "leak"
 PREPARE = "prepare"
+STEP = "step"
 PAPER = "a paper"
 MEANT_FOR = {  # options that do not mean something to every kind of target
     "table": (PAPER,),
     "set": (PAPER,),
-    "rounds": (*BENCHMARKS, PREPARE),
+    "rounds": (*BENCHMARKS, STEP, PREPARE),
     "dataset": ("loader",),
     "preset": ("throughput",),
     "backbone": ("throughput",),
     "batch": ("throughput",),
-    "device": ("throughput", LEAK),
+    "device": ("throughput", STEP, LEAK),
     "data": ("loader", LEAK),
     "results": (PAPER, LEAK),
 }
@@ -36,7 +37,8 @@ ROUNDS = 5  # of a benchmark
 
 def measure(
     target: Annotated[
-        str, typer.Argument(metavar="PAPER", help="A paper, e.g. m2a; or loader, throughput, startup, prepare, leak.")
+        str,
+        typer.Argument(metavar="PAPER", help="A paper, e.g. m2a; or loader, throughput, step, startup, prepare, leak."),
     ],
     table: Annotated[
         str | None, typer.Option("--table", help="Paper: I, 2, … or several (I,V); all its tables if not given.")
@@ -55,7 +57,7 @@ def measure(
     backbone: Annotated[str | None, typer.Option("--backbone", help="throughput: instead of the table's.")] = None,
     batch: Annotated[int | None, typer.Option("--batch", min=1, help="throughput: clips a step.")] = None,
     device: Annotated[
-        str | None, typer.Option("--device", help="throughput, leak: auto, cpu, cuda or cuda:N (default: auto).")
+        str | None, typer.Option("--device", help="throughput, step, leak: auto, cpu, cuda or cuda:N (default: auto).")
     ] = None,
     data: Annotated[
         Path | None,
@@ -75,6 +77,9 @@ def measure(
 
     A paper's rows are counted on the real networks at the paper's input size: MACs by fvcore, by our own counter
     (convolutions and linear layers only) and by the convention the paper's numbers were printed in.
+
+    step tells what a mechanism adds to a training step, in pairs of steps with and without it (at least 15), beside a
+    literal transcription of the released module; the threads are OMP_NUM_THREADS or all.
 
     prepare makes a download of Something-Something V2's size and measures how it is read, checked and loaded.
 
@@ -115,6 +120,9 @@ def measure(
         return
     if target == PREPARE:
         _measure_prepare(out, rounds or ROUNDS, json)
+        return
+    if target == STEP:
+        _measure_step(out, rounds, device, json)
         return
     if target not in BENCHMARKS:
         records = _measure_paper(target, table, overrides, files.results_folder(results))
@@ -178,6 +186,42 @@ def _measure_leak(out: Console, data: Path, results: Path | None, device: str, j
     )
 
 
+def _measure_step(out: Console, rounds: int | None, device: str, json: bool) -> None:
+    from rich.table import Table
+
+    from vidrepro.cli.output import console, print_json
+    from vidrepro.cost.benchmarks import Options
+    from vidrepro.cost.step import MIN_PAIRS, measure_step
+
+    with console(for_json=True).status("measuring training steps"):
+        records = measure_step(Options(rounds=max(rounds or 0, MIN_PAIRS), device=device))
+    if json:
+        print_json(records)
+        return
+    for case in dict.fromkeys(record["case"] for record in records):
+        rows = [record for record in records if record["case"] == case]
+        where = rows[0]
+        grid = Table(
+            title=f"training step of {case}: {where['device']}, {where['threads']} threads, eager, torch "
+            f"{where['torch']}, median of {where['pairs']} pairs in turns",
+            title_justify="left",
+        )
+        grid.add_column("what", no_wrap=True)
+        for name in ("ms a step", "over none", "95 % bootstrap", "may be at most"):
+            grid.add_column(name, justify="right")
+        for record in rows:
+            interval = record["interval"]
+            bar = "" if record["bar"] is None else f"{record['bar']:.2f} " + ("✓" if record["met"] else "✗")
+            grid.add_row(
+                record["name"],
+                f"{1000 * record['seconds']:.0f}",
+                f"{record['ratio']:.3f} x",
+                "" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}",
+                bar,
+            )
+        out.print(grid)
+
+
 def _measure_prepare(out: Console, rounds: int, json: bool) -> None:
     from vidrepro.cli.output import console, print_json
     from vidrepro.cost.preparation import measure_prepare
@@ -199,9 +243,9 @@ def _refuse_unused(target: str, **given: object) -> None:
     from vidrepro.errors import ConfigError, unknown_name
     from vidrepro.experiments import paper_names
 
-    if target not in (names := [*paper_names(), *BENCHMARKS, PREPARE, LEAK]):
+    if target not in (names := [*paper_names(), *BENCHMARKS, STEP, PREPARE, LEAK]):
         raise unknown_name("paper or benchmark", target, names)
-    kind = target if target in (*BENCHMARKS, PREPARE, LEAK) else PAPER
+    kind = target if target in (*BENCHMARKS, STEP, PREPARE, LEAK) else PAPER
     for option, value in given.items():
         if value is not None and value != [] and kind not in MEANT_FOR[option]:
             raise ConfigError(

@@ -27,8 +27,9 @@ from vidrepro.files import atomic_path
 
 # Rate control that looks at no other frame; no B-frames and no key frames but the asked ones.
 _X264_PARAMETERS = "qcomp=1:mbtree=0:scenecut=0:bframes=0:rc-lookahead=0:sync-lookahead=0:threads=1"
-# Of copies: x264's own rate control, but exact distances between key frames, and the same bytes on every machine.
-_X264_COPY_PARAMETERS = "scenecut=0:open-gop=0:bframes=0:sync-lookahead=0:threads=1"
+# Of copies: x264's own rate control and exact distances between key frames. No macroblock tree: with it the same frames
+# gave other bytes in one of 600 encodings (it reads memory it has not written), and a killed run could not be repeated.
+_X264_COPY_PARAMETERS = "scenecut=0:open-gop=0:bframes=0:mbtree=0:rc-lookahead=0:sync-lookahead=0:threads=1"
 
 
 def write_video(

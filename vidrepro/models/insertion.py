@@ -167,8 +167,8 @@ Insertions = dict[str, tuple[str, ...]]
 
 
 class FramewiseSequential(nn.Sequential):
-    """Parts in running order on a 3-D map ``(N, C, T', H, W)``: a 3-D convolution or norm takes it as it is, every other
-    part gets its frames, ``(N*T', C, H, W)``, and returns as many.
+    """Parts in running order on a 3-D map ``(N, C, T', H, W)``: a 3-D convolution or norm takes it as it is, every
+    other part gets its frames, ``(N*T', C, H, W)``, and returns as many.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 from vidrepro.experiments import Paper, Row, Table
 from vidrepro.report.facts import cost_facts, section_facts
 from vidrepro.report.grid import Cell, Column_, Grid, Notes, TableReport, grid
-from vidrepro.report.matrix import matrix_columns
+from vidrepro.report.matrix import matrix_columns, seed_facts
 from vidrepro.report.printed_cells import doubt_marks, printed_cell, signed
 from vidrepro.report.records import Cost, accuracy_cell, section_records, trained_text
 from vidrepro.report.sections import Section
@@ -54,6 +54,7 @@ def table_report(
         elsewhere = None if own_is_shown else _own_dataset_reason(paper, around)
         if table.is_matrix:
             columns = matrix_columns(paper, table, section, rows, notes)
+            facts += seed_facts(rows)
             facts += [f"On the paper's own dataset: {elsewhere}."] if elsewhere else []
         else:
             columns = [_labels(table, notes), *_printed_accuracies(paper, table, notes)]

@@ -48,6 +48,18 @@ def matrix_columns(
     return columns
 
 
+def seed_facts(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How many seeds stand behind each cell, for the cells have no column that says so."""
+    counts: dict[int, list[str]] = {}
+    for record in records:
+        if record["runs"]:
+            counts.setdefault(len(record["seeds"].split()), []).append(record["label"])
+    if len(counts) < 2:
+        return [f"Seeds a cell: {count}." for count in counts]
+    texts = [f"{count} ({'; '.join(labels)})" for count, labels in sorted(counts.items(), reverse=True)]
+    return [f"Seeds a cell: {', '.join(texts)}."]
+
+
 def _measured(record: Mapping[str, Any]) -> Cell:
     cell = accuracy_cell(record, "top1")
     delta = record["delta_top1"]

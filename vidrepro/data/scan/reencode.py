@@ -136,7 +136,7 @@ def copied_bytes(source: ClipFiles, encoding: Encoding) -> int | None:
     """How large a clip's copy would be; None if it cannot be made. Nothing is written."""
     for setting in SETTINGS:
         try:
-            with _scaled(source, setting, encoding) as (size, fps, frames):
+            with scaled_frames(source, setting, encoding) as (size, fps, frames):
                 if encoding.pictures:
                     return sum(len(_jpeg(frame, encoding)) for frame in frames)
                 target = io.BytesIO()
@@ -179,7 +179,7 @@ def _make(source: ClipFiles, encoding: Encoding, made: Path) -> Scan:
 
 def _encode(source: ClipFiles, setting: str, encoding: Encoding, made: Path) -> tuple[int, float]:
     """Frames written, and their rate."""
-    with _scaled(source, setting, encoding) as (size, fps, frames):
+    with scaled_frames(source, setting, encoding) as (size, fps, frames):
         if not encoding.pictures:
             count = write_frames(made, frames, size, fps, crf=encoding.quality, key_frame_every=KEY_FRAME_EVERY)
             return count, fps
@@ -193,7 +193,7 @@ def _encode(source: ClipFiles, setting: str, encoding: Encoding, made: Path) -> 
 
 
 @contextmanager
-def _scaled(
+def scaled_frames(
     source: ClipFiles, setting: str, encoding: Encoding
 ) -> Iterator[tuple[tuple[int, int], float, Iterator[VideoFrame]]]:
     """A clip's frames in the copy's size and pixel format, with that size (width, height) and their rate.

@@ -7,9 +7,9 @@ Sources: the AIA paper (Hao, Wang, Zhang, Chua; section 3); the authors' reposit
 - ``AinB``: B's gates are computed from ``x * gate_A(x)`` but applied to ``x`` (``CinST``, ``STinC``, ``CinSTinC``).
 - ``A->B``: B after A, on its output. ``A+B``: in parallel on the same input, the mean of the outputs.
 
-Every gate is ``sigmoid(BN(conv3x3x3([max, mean])))`` over the three axes that are left, one output channel, no bias. The
-text orders the two pooled values [mean, max], the released code [max, mean] (option ``pool_order``): a permutation of
-the weight.
+Every gate is ``sigmoid(BN(conv3x3x3([max, mean])))`` over the three axes that are left, one output channel, no bias.
+The text orders the two pooled values [mean, max], the released code [max, mean] (option ``pool_order``): a permutation
+of the weight.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What AIA's released code (haoyanbin918/Attention-in-Attention, ``ops/nets``) calls the tensors of its modules.
 
-A block holds one module as ``eft``, or two as ``eft1`` and ``eft2``: a cascade's in running order; in parallel C and ST,
-or STinC and CinST, in whichever order they are written here.
+A block holds one module as ``eft``, or two as ``eft1`` and ``eft2``: a cascade's in running order; in parallel C and
+ST, or STinC and CinST, in whichever order they are written here.
 """
 
 from __future__ import annotations

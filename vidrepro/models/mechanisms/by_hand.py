@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import Function
 
 
@@ -37,15 +37,15 @@ def available(*tensors: Tensor) -> bool:
     )
 
 
-def squeeze(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """A 1x1 convolution of ``(N, C, H, W)``, and ``x`` as `gate` is to be given it: it gets both gradients at once."""
-    reduced, x = _Squeeze.apply(x, weight, bias)
+def squeeze(x: Tensor, conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
+    """A 1x1 convolution (with bias) of ``(N, C, H, W)``, and ``x`` for `gate`, so that its two gradients meet here."""
+    reduced, x = _Squeeze.apply(x, conv.weight, conv.bias)
     return reduced, x
 
 
-def gate(x: Tensor, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """``x * sigmoid(conv1x1(features)) + x`` for ``(N, C, H, W)`` and ``(N, c, H, W)``, x from `squeeze`."""
-    out: Tensor = _Gate.apply(x, features, weight, bias)
+def gate(x: Tensor, features: Tensor, conv: nn.Conv2d) -> Tensor:
+    """``x * sigmoid(conv(features)) + x`` for ``(N, C, H, W)`` from `squeeze`, and ``(N, c, H, W)``; conv as there."""
+    out: Tensor = _Gate.apply(x, features, conv.weight, conv.bias)
     return out
 
 

@@ -13,9 +13,9 @@ CBAM3D        on the block's output; as CBAM was released: both FCs with bias, a
               the biases both would be 26.38. FLOPs fit, with the shared FCs once per clip and pool.
 ============  ==========================================================================================================
 
-"On the block's output" is behind its last batch norm, before the skip path is added, as in SE-ResNet. All but GE3D-DW333
-and CBAM3D-377 only see single frames and the mean or maximum over all of them: frames in another order give the same
-outputs in that other order.
+"On the block's output" is behind its last batch norm, before the skip path is added, as in SE-ResNet. All but
+GE3D-DW333 and CBAM3D-377 only see single frames and the mean or maximum over all of them: frames in another order give
+the same outputs in that other order.
 
 All take ``(N*T, C, H, W)`` to the same shape; ``x * gate`` with gates in (0, 1).
 """
@@ -30,7 +30,7 @@ from vidrepro.models.mechanisms.frames import split_frames
 
 
 def clip_mean(x: Tensor, frames: int) -> Tensor:
-    """The mean over a clip, ``(N*T, C, H, W)`` to ``(N, C)``: of each frame (the pooling that fvcore counts), then T."""
+    """The mean over a clip, ``(N*T, C, H, W)`` to ``(N, C)``: of each frame (a pooling, for fvcore), then over T."""
     return split_frames(functional.adaptive_avg_pool2d(x, 1).flatten(1), frames).mean(1)
 
 

@@ -235,10 +235,10 @@ class GatedMotionAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         down, up = self.conv_down, self.conv_up
         if by_hand.available(x, down.weight) and not (_heard(down) or _heard(up)):
-            reduced, x = by_hand.squeeze(x, down.weight, down.bias)
+            reduced, x = by_hand.squeeze(x, down)
             features = self._features(reduced)
             if features.is_contiguous():
-                return by_hand.gate(x, features, up.weight, up.bias)
+                return by_hand.gate(x, features, up)
         else:
             features = self._features(down(x))
         # x * gate + x; forward and backward take fewest full-width passes this way (torch.addcmul's most).
