@@ -34,6 +34,10 @@ def ablate(
     dataset: options.Dataset = "auto",
     preset: options.Preset = None,
     seeds: Annotated[str, typer.Option("--seeds", help="Comma list; one run per row and seed.")] = "0",
+    folds: Annotated[
+        str | None,
+        typer.Option("--folds", help="Official folds, split1,split2 or all; one run per row, seed and fold."),
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", min=1, help="Runs side by side, one thread each (default: one per core).")
     ] = None,
@@ -63,6 +67,8 @@ def ablate(
 
       vidrepro ablate m2a --backbone mobilenetv2 --dry-run
 
+      vidrepro ablate m2a --dataset ucf101 --folds all
+
       vidrepro ablate m2a --rows none,m2a,my_package.my_module:MyMechanism
     """
     from vidrepro import files
@@ -83,9 +89,11 @@ def ablate(
     )
     selected = select_rows(setting.paper, table, rows, backbone)
     out.print(f"[bold]{setting.sentence}[/bold]")
-    out.print(f"Preset '{setting.preset}'; seeds {seeds}; results in {results_folder}.")
+    under = _settings_of_folds(setting, folds)
+    named = f"; folds {', '.join(under)}" if folds is not None else ""
+    out.print(f"Preset '{setting.preset}'; seeds {seeds}{named}; results in {results_folder}.")
     wanted_seeds = _seeds(seeds)
-    resolved = _resolve(setting, selected)
+    resolved = [pair for one in under.values() for pair in _resolve(one, selected)]
     if dry_run:
         _print_plan(out, resolved, wanted_seeds, _prepared_fingerprint(setting), results_folder, json)
         return
@@ -105,7 +113,7 @@ def ablate(
         planned = ablation.plan(resolved, wanted_seeds, _fingerprint_under(manifest), results_folder)
         for job in planned:
             job.arguments = _train_arguments(
-                job, setting, device=device, threads=threads, workers=workers, cache=cache, results=results_folder
+                job, _setting_of(job, under), device=device, threads=threads, workers=workers, cache=cache, results=results_folder
             )
         done = [job for job in planned if job.finished]
         if done:
@@ -124,6 +132,50 @@ def _resolve(setting: Setting, rows: Sequence[Row]) -> list[tuple[str, RunConfig
     for _, config in resolved:
         check_config(config.model)
     return resolved
+
+
+def _settings_of_folds(setting: Setting, folds: str | None) -> dict[str | None, Setting]:
+    """The setting once for each fold of ``--folds``, by the fold's name; without ``--folds`` as it is.
+
+    The fold that the dataset was prepared with is the manifest's own: its runs are those made without naming a fold.
+
+    Raises:
+        ConfigError: if the dataset has no official folds that ``all`` could mean, or ``--set`` names a fold too.
+    """
+    from dataclasses import replace
+
+    from vidrepro.data.manifest import load_manifest
+    from vidrepro.errors import ConfigError
+    from vidrepro.files import is_prepared
+    from vidrepro.report.fold_groups import FOLD_KEY
+    from vidrepro.report.folds import OFFICIAL_FOLDS
+
+    if folds is None:
+        return {None: setting}
+    if any(text.startswith(FOLD_KEY) for text in setting.overrides):
+        raise ConfigError("--folds and --set data.fold=... both name a fold", given=folds, allowed="one of them")
+    names = [name.strip() for name in folds.split(",")]
+    if names == ["all"]:
+        names = list(OFFICIAL_FOLDS.get(setting.dataset, ()))
+    if not all(names) or not names:
+        raise ConfigError(
+            f"--folds names no fold of '{setting.dataset}'",
+            given=folds,
+            allowed=f"names such as split1,split2; all, of {', '.join(OFFICIAL_FOLDS)}",
+        )
+    prepared = is_prepared(setting.data, setting.dataset)
+    own = load_manifest(setting.dataset, setting.data).info.get("fold") if prepared else None
+    return {
+        name: setting if name == own else replace(setting, overrides=(*setting.overrides, f"{FOLD_KEY}{name}"))
+        for name in names
+    }
+
+
+def _setting_of(job: Job, under: dict[str | None, Setting]) -> Setting:
+    """The setting of a job's fold; the manifest's own fold is named by no override."""
+    return next(
+        (setting for setting in under.values() if setting.resolve(job.experiments[0]).data.fold == job.config.data.fold)
+    )
 
 
 def _seeds(text: str) -> list[int]:
@@ -212,6 +264,7 @@ def _print_plan(
                 {
                     "experiment": experiment,
                     "seed": seed,
+                    "fold": config.data.fold,
                     "run": name,
                     "state": state,
                     "config_fingerprint": config.fingerprint,
@@ -222,13 +275,14 @@ def _print_plan(
         print_json(cells)
         return
     shown = Table(title=f"{len(cells)} runs", title_justify="left")
-    for column in ("experiment", "seed", "backbone", "mechanism", "protocol", "epochs", "config", "state"):
+    for column in ("experiment", "seed", "fold", "backbone", "mechanism", "protocol", "epochs", "config", "state"):
         shown.add_column(column)
     for (experiment, config), cell in zip([item for item in resolved for _ in seeds], cells, strict=True):
         mechanism = config.model.mechanism + (" + shift" if config.model.temporal_shift else "")
         shown.add_row(
             experiment,
             str(cell["seed"]),
+            config.data.fold or "own",
             config.model.backbone,
             mechanism,
             str(config.data.protocol),
@@ -265,7 +319,8 @@ def _status(jobs: Sequence[Job], results: Path) -> Any:
     table.add_column("run")
     table.add_column("state")
     for job in jobs:
-        label = f"{job.experiments[0].partition('/')[2]} seed {job.seed}"
+        fold = f" {job.config.data.fold}" if job.config.data.fold else ""
+        label = f"{job.experiments[0].partition('/')[2]}{fold} seed {job.seed}"
         if job.finished:
             state = f"[green]{_result_line(results, job).partition(': ')[2]}[/green]"
         elif job.progress:
@@ -284,7 +339,8 @@ def _result_line(results: Path, job: Job) -> str:
     record = json.loads((runs_folder(results) / job.name / RUN_FILE).read_text(encoding="utf-8"))
     best = record["best"]
     pair = f", pair {best['pair']:.1f} %" if best["pair"] is not None else ""
-    return f"{job.experiments[0]} seed {job.seed}: top-1 {best['top1']:.1f} %{pair}, {record['seconds']:.0f} s"
+    fold = f" {job.config.data.fold}" if job.config.data.fold else ""
+    return f"{job.experiments[0]}{fold} seed {job.seed}: top-1 {best['top1']:.1f} %{pair}, {record['seconds']:.0f} s"
 
 
 def _print_tables(setting: Setting, tables: list[str], results: Path, data: Path, json: bool) -> None:

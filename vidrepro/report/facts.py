@@ -8,9 +8,10 @@ from typing import Any
 
 from vidrepro.evaluation.scores import incomplete_text
 from vidrepro.experiments import Paper, Table, default_preset
+from vidrepro.report.fold_groups import FoldGroup, missing_runs
 from vidrepro.report.records import Cost, trained_text
 from vidrepro.report.runs import DatasetFacts
-from vidrepro.report.sections import Section
+from vidrepro.report.sections import Section, SettingKey
 
 
 def section_facts(paper: Paper, table: Table, section: Section, records: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -18,19 +19,55 @@ def section_facts(paper: Paper, table: Table, section: Section, records: Sequenc
     measured = [record for record in records if record["runs"]]
     facts = []
     if section.dataset is not None and measured:
-        facts.append(_dataset_text(section.dataset))
-        if section.key.dataset != paper.dataset:
-            facts.append(
-                f"{section.key.dataset} is not the paper's dataset ({paper.dataset_title}): "
-                "its accuracies stand beside the printed ones, not against them."
-            )
-        facts += _ceiling_texts(section.dataset, measured)
-        facts += [_network_text(measured), _statistics_text(measured, section.dataset)]
-        facts.append(_provenance_text(section, measured))
+        facts += _measured_facts(paper, section.key, [section.dataset], measured)
     missing = [record["experiment"].rsplit("/", 1)[1] for record in records if _can_be_run(record)]
     if missing:
-        facts.append(f"Not run: {_command(paper, table, section, missing, everything=not measured)}")
+        facts.append(f"Not run: {_command(paper, table, section.key, missing, everything=not measured)}")
     return facts
+
+
+def group_facts(
+    paper: Paper,
+    table: Table,
+    group: FoldGroup,
+    means: Sequence[Mapping[str, Any]],
+    by_fold: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> list[str]:
+    """What holds for accuracies on official folds, each fold's own ones, and the commands for those that are missing.
+
+    Args:
+        paper, table: what is printed.
+        group: the setting with its folds.
+        means, by_fold: see `vidrepro.report.fold_groups.group_records`.
+    """
+    measured = [record for records in by_fold.values() for record in records if record["runs"]]
+    facts = _measured_facts(paper, group.key, group.datasets, measured)
+    facts.append(
+        f"Mean over exactly the official folds {', '.join(group.official)}, each weighing the same, then over seeds; "
+        "±: standard deviation of the seeds' means. None unless every fold is there for every seed of a row."
+    )
+    texts = [f"{record['label']}: {record['by_fold']}" for record in means if record["by_fold"]]
+    facts.append(f"Top-1 by fold: {'; '.join(texts)}.")
+    for (folds, seeds), rows in missing_runs(group, table).items():
+        more = ("--folds", ",".join(folds), *(() if seeds == (0,) else ("--seeds", ",".join(map(str, seeds)))))
+        everything = len(rows) == len(table.rows)
+        facts.append(f"Not run: {_command(paper, table, group.key, rows, everything=everything, more=more)}")
+    return facts
+
+
+def _measured_facts(
+    paper: Paper, key: SettingKey, datasets: Sequence[DatasetFacts], measured: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """What holds for what was measured, `datasets` being one dataset as its folds divide it."""
+    facts = [_dataset_text(dataset) for dataset in datasets]
+    if key.dataset != paper.dataset:
+        facts.append(
+            f"{key.dataset} is not the paper's dataset ({paper.dataset_title}): "
+            "its accuracies stand beside the printed ones, not against them."
+        )
+    facts += _ceiling_texts(datasets[0], measured)
+    facts += [_network_text(measured), _statistics_text(measured, datasets[0])]
+    return [*facts, _provenance_text(key, measured)]
 
 
 def cost_facts(costs: Sequence[Cost]) -> list[str]:
@@ -114,8 +151,7 @@ def _statistics_text(measured: Sequence[Mapping[str, Any]], dataset: DatasetFact
     return f"{split}, the last epoch beside it. {'; '.join(text for text in (single, spread) if text)}."
 
 
-def _provenance_text(section: Section, measured: Sequence[Mapping[str, Any]]) -> str:
-    key = section.key
+def _provenance_text(key: SettingKey, measured: Sequence[Mapping[str, Any]]) -> str:
     commits = sorted({commit for record in measured for commit in record["commits"].split()})
     torch = sorted({version for record in measured for version in record["torch"].split()})
     asked = [f"preset {key.preset}"]
@@ -124,8 +160,9 @@ def _provenance_text(section: Section, measured: Sequence[Mapping[str, Any]]) ->
     return f"Made with {', '.join(asked)}; commit {', '.join(commits)}; torch {', '.join(torch)}."
 
 
-def _command(paper: Paper, table: Table, section: Section, rows: Sequence[str], *, everything: bool) -> str:
-    key = section.key
+def _command(
+    paper: Paper, table: Table, key: SettingKey, rows: Sequence[str], *, everything: bool, more: Sequence[str] = ()
+) -> str:
     words = ["vidrepro", "ablate", paper.name, "--table", table.id]
     words += [] if everything else ["--rows", ",".join(rows)]
     words += ["--dataset", key.dataset]
@@ -133,4 +170,4 @@ def _command(paper: Paper, table: Table, section: Section, rows: Sequence[str], 
     words += ["--backbone", key.backbone] if key.backbone else []
     for override in key.overrides:
         words += ["--set", override]
-    return shlex.join(words)
+    return shlex.join([*words, *more])

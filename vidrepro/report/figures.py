@@ -35,7 +35,7 @@ def draw_table(report: TableReport, paper: Paper, path: Path) -> None:
     Raises:
         ResultsError: if no row has a run, or the file cannot be written.
     """
-    measured = [record for record in report.records if record["runs"]]
+    measured = [record for record in report.records if record["runs"] and record["empty_because"] is None]
     if not measured:
         raise ResultsError(
             f"{report.title}: nothing is measured yet, so there is nothing to draw",
@@ -51,7 +51,8 @@ def draw_table(report: TableReport, paper: Paper, path: Path) -> None:
     _bars(right, rows, "top1", MEASURED_COLOUR)
     _whiskers(right, rows)
     network = f"{trained_text(rows[0])}, {rows[0]['protocol']}, {_seeds_text(rows)}"
-    right.set_title(f"measured, {rows[0]['dataset']}\n{network}", fontsize=10)
+    fold = f", {rows[0]['fold']}" if rows[0].get("fold") else ""
+    right.set_title(f"measured, {rows[0]['dataset']}{fold}\n{network}", fontsize=10)
     ceilings = {record["order_blind_ceiling"] for record in rows}
     _ceiling(right, ceilings.pop() if len(ceilings) == 1 else None)
     left.set_yticks(range(len(rows)), [record["label"] for record in rows])
@@ -72,7 +73,8 @@ def draw_table(report: TableReport, paper: Paper, path: Path) -> None:
 
 
 def _setting(record: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(record[name] for name in ("dataset", "dataset_fingerprint", "preset", "asked_backbone", "overrides"))
+    names = ("dataset", "dataset_fingerprint", "preset", "asked_backbone", "overrides", "fold")
+    return tuple(record.get(name) for name in names)
 
 
 def _bars(axes: Axes, rows: Sequence[dict[str, Any]], name: str, colour: str) -> None:
@@ -91,6 +93,8 @@ def _whiskers(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
     below, above = [], []
     for record in rows:
         spread = record["top1_sd"]
+        if spread is None and record["top1_low"] is None:
+            spread = 0.0  # the mean over folds of one seed
         below.append(spread if spread is not None else max(0.0, record["top1"] - record["top1_low"]))
         above.append(spread if spread is not None else max(0.0, record["top1_high"] - record["top1"]))
     centres = [record["top1"] for record in rows]

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import ValidationError
+
+from vidrepro.config import RunConfig
 from vidrepro.data.sources.lists import FOLDS
 from vidrepro.errors import ResultsError
 from vidrepro.report.runs import Run
@@ -25,6 +28,7 @@ class FoldMean:
         mean: over the folds, then over the seeds; None unless every seed has every fold.
         sd: sample standard deviation of the seeds' means; None for a single seed.
         seeds: every seed that any fold was run with.
+        by_seed: seed -> mean over the folds; empty unless every seed has every fold.
         missing: (fold, seed) of the runs that are not there; (fold, None) where there is no run at all.
     """
 
@@ -33,7 +37,8 @@ class FoldMean:
     mean: float | None
     sd: float | None
     seeds: tuple[int, ...]
-    missing: tuple[tuple[str, int | None], ...] = field(default=())
+    missing: tuple[tuple[str, int | None], ...] = ()
+    by_seed: dict[int, float] = field(default_factory=dict)
 
     def missing_text(self) -> str | None:
         """What is missing, as a table's cell says it; None if nothing is."""
@@ -72,7 +77,8 @@ def fold_mean(runs: Sequence[Run], official: Sequence[str], metric: str = "top1"
     seeds = tuple(sorted(values))
     missing: list[tuple[str, int | None]] = [(fold, None) for fold in official if not seeds]
     missing += [(fold, seed) for seed in seeds for fold in official if fold not in values[seed]]
-    means = [] if missing else [statistics.fmean(values[seed][fold] for fold in official) for seed in seeds]
+    by_seed = {} if missing else {s: statistics.fmean(values[s][fold] for fold in official) for s in seeds}
+    means = list(by_seed.values())
     found = {fold: [values[seed][fold] for seed in seeds if fold in values[seed]] for fold in official}
     return FoldMean(
         folds=tuple(official),
@@ -81,6 +87,7 @@ def fold_mean(runs: Sequence[Run], official: Sequence[str], metric: str = "top1"
         sd=statistics.stdev(means) if len(means) > 1 else None,
         seeds=seeds,
         missing=tuple(missing),
+        by_seed=by_seed,
     )
 
 
@@ -89,7 +96,7 @@ def _require_alike(runs: Sequence[Run]) -> None:
     for run in runs[1:]:
         first = runs[0]
         for what, one, other in (
-            ("settings", _without_fold(first.config), _without_fold(run.config)),
+            ("settings", _settings(first.config), _settings(run.config)),
             (
                 "prepared dataset",
                 (first.dataset.name, first.dataset.fingerprint),
@@ -106,9 +113,14 @@ def _require_alike(runs: Sequence[Run]) -> None:
                 )
 
 
-def _without_fold(config: dict[str, Any]) -> dict[str, Any]:
+def _settings(config: dict[str, Any]) -> str | dict[str, Any]:
+    """What a config is told by, the fold left out: its fingerprint, or all of it where this version cannot read it."""
     data = {key: value for key, value in config.get("data", {}).items() if key != "fold"}
-    return config | {"data": data | {"task": data.get("task")}}  # records of older versions have no task
+    plain = config | {"data": data}
+    try:
+        return RunConfig.model_validate(plain).fingerprint
+    except ValidationError:
+        return plain | {"data": data | {"task": data.get("task")}}  # records of older versions have no task
 
 
 def _refusal(problem: str, run: Run, given: str, allowed: str) -> ResultsError:

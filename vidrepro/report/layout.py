@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vidrepro.experiments import Paper, Row, Table
-from vidrepro.report.facts import cost_facts, section_facts
+from vidrepro.report.facts import cost_facts, group_facts, section_facts
+from vidrepro.report.fold_groups import FoldGroup, group_folds, group_records
 from vidrepro.report.grid import Cell, Column_, Grid, Notes, TableReport, grid
 from vidrepro.report.matrix import matrix_columns, seed_facts
 from vidrepro.report.printed_cells import doubt_marks, printed_cell, signed
@@ -45,25 +46,38 @@ def table_report(
     """
     notes = Notes()
     own_is_shown = any(section.key.dataset == paper.dataset for section in sections)
+    elsewhere = None if own_is_shown else _own_dataset_reason(paper, around)
     grids, records = [], []
-    for section in sections:
-        prepared = bool(section.runs) or section.key.dataset in around.prepared
-        rows = section_records(paper, table, section, costs, prepared=prepared)
-        records.append(rows)
-        facts = section_facts(paper, table, section, rows)
-        elsewhere = None if own_is_shown else _own_dataset_reason(paper, around)
+    judged: list[tuple[Section, list[dict[str, Any]]]] = []
+    for block in group_folds(table, sections):
+        alone: list[Column_] = []
+        if isinstance(block, FoldGroup):
+            rows, by_fold = group_records(paper, table, block, costs)
+            facts = group_facts(paper, table, block, rows, by_fold)
+            section = Section(block.key, {})
+            alone = [_first_fold(table, block, by_fold)]
+            judged += [(block.sections[fold], of_fold) for fold, of_fold in by_fold.items()]
+            records += [rows, *by_fold.values()]
+        else:
+            section = block
+            prepared = bool(section.runs) or section.key.dataset in around.prepared
+            rows = section_records(paper, table, section, costs, prepared=prepared)
+            facts = section_facts(paper, table, section, rows)
+            judged.append((section, rows))
+            records.append(rows)
         if table.is_matrix:
-            columns = matrix_columns(paper, table, section, rows, notes)
+            columns = matrix_columns(paper, table, section, rows, notes)  # the first fold alone: in the facts
             facts += seed_facts(rows)
             facts += [f"On the paper's own dataset: {elsewhere}."] if elsewhere else []
         else:
             columns = [_labels(table, notes), *_printed_accuracies(paper, table, notes)]
             columns += [_own_dataset_column(paper, table, elsewhere)] if elsewhere else []
-            columns += _measured_columns(paper, table, section, rows)
+            measured = _measured_columns(paper, table, section, rows)
+            columns += [measured[0], *alone, *measured[1:]]
         grids.append(grid(_section_title(section, rows), columns, facts))
     if any(column.unit == "GMAC" for column in table.printed.columns):
         grids.append(_cost_grid(paper, table, costs, notes))
-    judged = [verdict_grid(paper, table, *pair, notes) for pair in zip(sections, records, strict=True)]
+    verdicts = [verdict_grid(paper, table, *pair, notes) for pair in judged]
     return TableReport(
         paper=paper.name,
         table=table.slug,
@@ -74,7 +88,7 @@ def table_report(
         records=tuple(row for rows in records for row in rows),
         measured=any(row["runs"] for rows in records for row in rows),
         leftovers=_leftovers(around),
-        verdicts=tuple(verdict for verdict in judged if verdict is not None),
+        verdicts=tuple(verdict for verdict in verdicts if verdict is not None),
     )
 
 
@@ -130,11 +144,19 @@ def _measured_columns(paper: Paper, table: Table, section: Section, records: Seq
     return columns
 
 
+def _first_fold(table: Table, group: FoldGroup, by_fold: Mapping[str, Sequence[Mapping[str, Any]]]) -> Column_:
+    """Top-1 on the first official fold alone, which is what many papers print."""
+    fold = group.official[0]
+    records = by_fold.get(fold)
+    cells = [accuracy_cell(record, "top1") for record in records] if records else [Cell("not run")] * len(table.rows)
+    return Cell(f"Top-1\n{fold} alone\n{group.key.dataset}"), cells
+
+
 def _gain(record: Mapping[str, Any], table: Table, baseline: str) -> Cell:
     if record["experiment"] == table.baseline:
         return Cell("baseline")
     if record["empty_because"] is None and record["delta_top1"] is None:
-        return Cell(f"{baseline} not run")
+        return Cell(f"no mean of {baseline}" if record.get("fold") else f"{baseline} not run")
     return _cell(
         record,
         lambda r: (
@@ -154,7 +176,8 @@ def _section_title(section: Section, records: Sequence[Mapping[str, Any]]) -> st
         return f"Accuracy in %: nothing measured on {key.dataset} yet"
     protocols = sorted({record["protocol"] for record in records if record["runs"]})
     backbone = ", ".join(trained)
-    return f"Accuracy in %: measured on {key.dataset} with {backbone}, {', '.join(protocols)}, preset {key.preset}"
+    where = f"{key.dataset}, {records[0]['fold']}," if records[0].get("fold") else key.dataset
+    return f"Accuracy in %: measured on {where} with {backbone}, {', '.join(protocols)}, preset {key.preset}"
 
 
 def _cost_grid(paper: Paper, table: Table, costs: Mapping[str, Cost], notes: Notes) -> Grid:

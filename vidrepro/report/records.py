@@ -105,13 +105,14 @@ def _measured(runs: Sequence[Run], baseline: Sequence[Run]) -> dict[str, Any]:
 def accuracy_cell(record: Mapping[str, Any], metric: str, *, interval: bool = True) -> Cell:
     """An accuracy of a record as a table shows it: ``44.0 [40.6, 47.5]`` or ``42.0 ± 2.6``, or why there is none."""
     if record["empty_because"] is not None:
-        return Cell(record["empty_because"])
+        there = f"{record['by_fold']}; " if metric == "top1" and record.get("by_fold") else ""
+        return Cell(f"{there}{record['empty_because']}")
     if record[metric] is None:
         return Cell("not measured")
     text = f"{record[metric]:.1f}"
     if record[f"{metric}_sd"] is not None:
         text += f" ± {record[f'{metric}_sd']:.1f}"
-    elif interval:
+    elif interval and record[f"{metric}_low"] is not None:  # the mean over folds of one seed has none
         text += f" [{record[f'{metric}_low']:.1f}, {record[f'{metric}_high']:.1f}]"
     return Cell(text)
 

@@ -72,10 +72,10 @@ def collect_sections(
     for key in sorted({_key(run) for run in runs if _is_of(run, paper)}, key=lambda key: _order(key, paper)):
         if dataset not in (None, key.dataset) or preset not in (None, key.preset):
             continue
-        configs = {row.id: _fingerprint(row, key) for row in _rows_with_baseline(paper, table)}
+        configs = {row.id: row_fingerprint(row, key) for row in _rows_with_baseline(paper, table)}
         found = _runs_of(configs, key, by_identity)
         if any(row.id in found and not _belongs_elsewhere(row, key, table, paper) for row in table.rows):
-            compared = {name: _fingerprint(paper.row(name), key) for name in _compared(paper, table)}
+            compared = {name: row_fingerprint(paper.row(name), key) for name in _compared(paper, table)}
             section = Section(key, found, _runs_of(compared, key, by_identity))
             sections.setdefault((key.fingerprint, *configs.values()), section)
     return list(sections.values())
@@ -89,7 +89,7 @@ def find_runs(
     found = {}
     for key in sorted({_key(run) for run in runs if _is_of(run, paper)}, key=lambda key: _order(key, paper)):
         changed = replace(key, overrides=(*key.overrides, *overrides))
-        identity = (_fingerprint(row, changed), key.fingerprint)
+        identity = (row_fingerprint(row, changed), key.fingerprint)
         if identity in by_identity:
             found[key] = by_identity[identity]
     return found
@@ -162,7 +162,8 @@ def _rows_with_baseline(paper: Paper, table: Table) -> list[Row]:
     return rows
 
 
-def _fingerprint(row: Row, key: SettingKey) -> str | None:
+def row_fingerprint(row: Row, key: SettingKey) -> str | None:
+    """Of the config a row has under a setting; None if it cannot have one any more."""
     try:
         config = resolve_row(
             row, dataset=key.dataset, preset=key.preset, backbone=key.backbone, overrides=key.overrides

@@ -85,7 +85,8 @@ def verdict_grid(
             judged = [judge(comparison, section.compared) for comparison in claim.holds]
             rows += _claim_rows(paper, table, claim, notes, judged)
     names = ", ".join(sorted({trained_text(record) for record in measured}))
-    where = f"{section.key.dataset} with {names}, preset {section.key.preset}"
+    fold = f", {measured[0]['fold']}" if measured[0].get("fold") else ""
+    where = f"{section.key.dataset}{fold} with {names}, preset {section.key.preset}"
     heads = ("The paper's sentence", "printed", f"measured\n{section.key.dataset}", "verdict")
     columns = [(Cell(head), [row[place] for row in rows]) for place, head in enumerate(heads)]
     facts = [*_ordering_facts(paper, table, section, measured), *_reading_facts(paper, section, rows)]
