@@ -27,8 +27,12 @@ def write_run(
     ceiling: float | None = 0.5,
     pair_correct: int | None = 704,
     last_correct: int | None = None,
+    fold: str | None = None,
 ) -> Path:
-    """Write the record of a finished run of an M2A row with `correct` of `clips` validation clips right."""
+    """Write the record of a finished run of an M2A row with `correct` of `clips` validation clips right.
+
+    `fold` is the recorded one: the manifest's own, unless `overrides` name one.
+    """
     row = load_paper("m2a").row(experiment)
     config = resolve_row(row, dataset=dataset, preset=preset, backbone=backbone, overrides=overrides)
     name = f"{dataset}_{fingerprint[:8]}_{config.fingerprint}_s{seed}"
@@ -49,6 +53,7 @@ def write_run(
             "classes": 8,
             "order_blind_ceiling": ceiling,
             "counts": {"train": {"ok": 4000, "bad": 0}, "val": {"ok": clips, "bad": bad}},
+            **({} if fold is None else {"fold": fold}),
         },
         "protocol": str(config.data.protocol),
         "backbone": {

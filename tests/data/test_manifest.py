@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -562,3 +564,26 @@ def test_a_table_can_be_written_too(tmp_path: Path) -> None:
     assert fewer.table["id"].tolist() == ["a", "NA", "007", "b"]
     with pytest.raises(ManifestError, match="unknown column"):
         write(tmp_path / "more", pd.DataFrame(manifest.table).assign(colour="red"))
+
+
+@pytest.mark.parametrize("spelling", ["crlf", "bom", "rate", "columns", "quotes", "blank line", "no last line feed"])
+def test_the_same_rows_in_another_spelling_have_the_same_fingerprint(spelling: str, tmp_path: Path) -> None:
+    manifest = write(tmp_path)
+    lines = manifest.path.read_text(encoding="utf-8").splitlines()
+    head, first = lines[0].split(","), lines[1].split(",")
+    if spelling == "rate":
+        assert first[3] == "12"
+        lines[1] = ",".join([*first[:3], "12.0", *first[4:]])
+    elif spelling == "columns":
+        table = io.StringIO(newline="")
+        csv.writer(table, lineterminator="\n").writerows(row[::-1] for row in csv.reader(lines))
+        lines = table.getvalue().splitlines()
+        assert lines[0].split(",") == head[::-1]
+    elif spelling == "quotes":
+        lines[1] = ",".join([f'"{first[0]}"', *first[1:]])
+    elif spelling == "blank line":
+        lines.insert(2, "")
+    text = ("\r\n" if spelling == "crlf" else "\n").join(lines) + "\n" * (spelling != "no last line feed")
+    manifest.path.write_bytes((b"\xef\xbb\xbf" if spelling == "bom" else b"") + text.encode())
+    again = load_manifest("toy", tmp_path)
+    assert again.fingerprint == manifest.fingerprint and again.table.equals(manifest.table)

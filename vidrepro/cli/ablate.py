@@ -90,12 +90,13 @@ def ablate(
     selected = select_rows(setting.paper, table, rows, backbone)
     out.print(f"[bold]{setting.sentence}[/bold]")
     under = _settings_of_folds(setting, folds)
-    named = f"; folds {', '.join(under)}" if folds is not None else ""
+    named = f"; folds {', '.join(map(str, under))}" if folds is not None else ""
     out.print(f"Preset '{setting.preset}'; seeds {seeds}{named}; results in {results_folder}.")
     wanted_seeds = _seeds(seeds)
     resolved = [pair for one in under.values() for pair in _resolve(one, selected)]
     if dry_run:
-        _print_plan(out, resolved, wanted_seeds, _prepared_fingerprint(setting), results_folder, json)
+        fingerprint = _prepared_fingerprint(setting)
+        _print_plan(out, resolved, wanted_seeds, _own_fold(setting), fingerprint, results_folder, json)
         return
 
     from vidrepro.data.sources.parallel import usable_cores
@@ -113,7 +114,13 @@ def ablate(
         planned = ablation.plan(resolved, wanted_seeds, _fingerprint_under(manifest), results_folder)
         for job in planned:
             job.arguments = _train_arguments(
-                job, _setting_of(job, under), device=device, threads=threads, workers=workers, cache=cache, results=results_folder
+                job,
+                _setting_of(job, under),
+                device=device,
+                threads=threads,
+                workers=workers,
+                cache=cache,
+                results=results_folder,
             )
         done = [job for job in planned if job.finished]
         if done:
@@ -144,9 +151,7 @@ def _settings_of_folds(setting: Setting, folds: str | None) -> dict[str | None, 
     """
     from dataclasses import replace
 
-    from vidrepro.data.manifest import load_manifest
     from vidrepro.errors import ConfigError
-    from vidrepro.files import is_prepared
     from vidrepro.report.fold_groups import FOLD_KEY
     from vidrepro.report.folds import OFFICIAL_FOLDS
 
@@ -163,19 +168,26 @@ def _settings_of_folds(setting: Setting, folds: str | None) -> dict[str | None, 
             given=folds,
             allowed=f"names such as split1,split2; all, of {', '.join(OFFICIAL_FOLDS)}",
         )
-    prepared = is_prepared(setting.data, setting.dataset)
-    own = load_manifest(setting.dataset, setting.data).info.get("fold") if prepared else None
+    own = _own_fold(setting)
     return {
         name: setting if name == own else replace(setting, overrides=(*setting.overrides, f"{FOLD_KEY}{name}"))
         for name in names
     }
 
 
+def _own_fold(setting: Setting) -> str | None:
+    """The fold that the dataset was prepared with; None if it has no folds or is not prepared."""
+    from vidrepro.data.dataset_info import read_info
+    from vidrepro.files import is_prepared
+
+    if not is_prepared(setting.data, setting.dataset):
+        return None
+    return read_info(setting.data / setting.dataset / "dataset.json", setting.dataset).get("fold")
+
+
 def _setting_of(job: Job, under: dict[str | None, Setting]) -> Setting:
-    """The setting of a job's fold; the manifest's own fold is named by no override."""
-    return next(
-        (setting for setting in under.values() if setting.resolve(job.experiments[0]).data.fold == job.config.data.fold)
-    )
+    """The setting that gives the job's config, whose fold it is made for."""
+    return next(one for one in under.values() if one.resolve(job.experiments[0]).fingerprint == job.config.fingerprint)
 
 
 def _seeds(text: str) -> list[int]:
@@ -245,6 +257,7 @@ def _print_plan(
     out: Console,
     resolved: list[tuple[str, Any]],
     seeds: list[int],
+    own_fold: str | None,
     fingerprint: Callable[[RunConfig], str] | None,
     results: Path,
     json: bool,
@@ -264,7 +277,7 @@ def _print_plan(
                 {
                     "experiment": experiment,
                     "seed": seed,
-                    "fold": config.data.fold,
+                    "fold": config.data.fold or own_fold,
                     "run": name,
                     "state": state,
                     "config_fingerprint": config.fingerprint,
@@ -282,7 +295,7 @@ def _print_plan(
         shown.add_row(
             experiment,
             str(cell["seed"]),
-            config.data.fold or "own",
+            config.data.fold or own_fold or "-",
             config.model.backbone,
             mechanism,
             str(config.data.protocol),

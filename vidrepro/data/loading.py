@@ -340,6 +340,9 @@ def _as_records(table: pd.DataFrame) -> np.recarray:
 def _as_array(column: pd.Series) -> NDArray[Any]:
     if column.dtype.kind in "iufb":
         return column.to_numpy()
-    if column.isna().any():
+    missing = column.isna()
+    if missing.all():
+        return np.zeros(len(column), dtype="<U1")
+    if missing.any():
         return np.array(["" if pd.isna(value) else str(value) for value in column.tolist()])
     return np.array(column.tolist(), dtype=str)

@@ -8,7 +8,6 @@ A prepared dataset is the folder ``<data folder>/<name>`` with ``manifest.csv`` 
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,9 +26,11 @@ from vidrepro.data.table import (
     COLUMNS,
     SPLITS,
     Clip,
+    canonical_text,
     check_ids,
     iterate_clips,
     parse_rows,
+    read_text,
     read_text_table,
     split_text,
     table_text,
@@ -249,8 +250,10 @@ def load_manifest(name: str, data_folder: Path) -> Manifest:
     try:
         info = read_info(folder / INFO_NAME, name)
         path = folder / MANIFEST_NAME
-        text, lines = read_text_table(path, COLUMNS)
-        return _build(folder, info, parse_rows(text, lines, path, len(info["classes"])), lines)
+        content = read_text(path)
+        text, lines = split_text(content, path, COLUMNS)
+        table = parse_rows(text, lines, path, len(info["classes"]))
+        return _build(folder, info, table, lines, canonical_text(content, text, table))
     except ManifestError as error:
         hint = (
             "to make it anew: " + prepare_command(name, " --force") if name in SOURCES else "put back what was prepared"
@@ -284,14 +287,14 @@ def write_manifest(folder: Path, rows: pd.DataFrame | Iterable[Mapping[str, Any]
     complete = complete_info(info)
     check_info(complete, folder / INFO_NAME, folder.resolve().name)
     text = table_text(rows)
-    texts, lines = split_text(io.StringIO(text, newline=""), path, COLUMNS)
+    texts, lines = split_text(text, path, COLUMNS)
     table = parse_rows(texts, lines, path, len(complete["classes"]))
     if path.exists() and path.read_bytes() != text.encode():
         path.unlink()  # killed between the two writes, the old rows must not be read with the new classes
     atomic_write_json(folder / INFO_NAME, complete)
     atomic_write_text(path, text)
     remove_journal(folder)
-    return _build(folder.resolve(), complete, table, lines)
+    return _build(folder.resolve(), complete, table, lines, canonical_text(text, texts, table))
 
 
 def list_prepared(data_folder: Path) -> list[tuple[str, Manifest | VidreproError]]:
@@ -305,8 +308,8 @@ def list_prepared(data_folder: Path) -> list[tuple[str, Manifest | VidreproError
     return found
 
 
-def _build(folder: Path, info: dict[str, Any], table: pd.DataFrame, lines: NDArray[np.int64]) -> Manifest:
-    rows = hashlib.sha256(table_text(table).encode()).hexdigest()
+def _build(folder: Path, info: dict[str, Any], table: pd.DataFrame, lines: NDArray[np.int64], content: str) -> Manifest:
+    rows = hashlib.sha256(content.encode()).hexdigest()
     meaning = {key: info[key] for key in MEANING}
     return Manifest(
         name=info["name"],

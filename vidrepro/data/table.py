@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -65,6 +65,21 @@ _DIGEST = "[0-9a-f]{64}|"
 _WRITABLE = r"[^\x00-\x1f\x7f\ud800-\udfff]*"  # no control characters, and what a file name not in UTF-8 turns into
 
 
+def read_text(path: Path) -> str:
+    """The text of a table's file, line ends as they are.
+
+    Raises:
+        ManifestError: if the file is missing or no UTF-8 text.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return file.read()
+    except UnicodeDecodeError as error:
+        raise ManifestError("not a text file in UTF-8", given=str(error), where=path) from error
+    except OSError as error:
+        raise ManifestError(f"cannot be read: {error.strerror or error}", where=path) from error
+
+
 def read_text_table(path: Path, columns: Sequence[str]) -> tuple[pd.DataFrame, NDArray[np.int64]]:
     """A CSV file as columns of text, and the line number of each row.
 
@@ -78,18 +93,11 @@ def read_text_table(path: Path, columns: Sequence[str]) -> tuple[pd.DataFrame, N
     Raises:
         ManifestError: if the file is missing or no UTF-8 text, or a column or a field is missing or unknown.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return split_text(file, path, columns)
-    except UnicodeDecodeError as error:
-        raise ManifestError("not a text file in UTF-8", given=str(error), where=path) from error
-    except OSError as error:
-        raise ManifestError(f"cannot be read: {error.strerror or error}", where=path) from error
+    return split_text(read_text(path), path, columns)
 
 
-def split_text(file: TextIO, path: Path, columns: Sequence[str]) -> tuple[pd.DataFrame, NDArray[np.int64]]:
-    """`read_text_table` of an open text; `path` is for messages."""
-    content = file.read()
+def split_text(content: str, path: Path, columns: Sequence[str]) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+    """`read_text_table` of a file's text; `path` is for messages."""
     plain = _plain_columns(content)
     if plain is not None:
         header, fields = plain
@@ -116,13 +124,15 @@ def _plain_columns(content: str) -> tuple[list[str], list[list[str]]] | None:
     """
     if not content.endswith("\n") or '"' in content or "\r" in content or "\0" in content:
         return None
-    lines = content[:-1].split("\n")
-    commas = lines[0].count(",")
-    if not commas or any(line.count(",") != commas for line in lines):
+    header = content[: content.index("\n")].split(",")
+    content_bytes = np.frombuffer(content.encode("utf-8", "surrogatepass"), np.uint8)
+    separators = content_bytes[(content_bytes == ord(",")) | (content_bytes == ord("\n"))]
+    if len(header) < 2 or len(separators) % len(header):
         return None
-    header = lines[0].split(",")
-    fields = ",".join(lines[1:]).split(",") if len(lines) > 1 else []
-    return header, [fields[place :: len(header)] for place in range(len(header))]
+    if ((separators.reshape(-1, len(header)) == ord("\n")) != ([False] * (len(header) - 1) + [True])).any():
+        return None  # a line with more fields or fewer
+    fields = content[:-1].replace("\n", ",").split(",")
+    return header, [fields[len(header) + place :: len(header)] for place in range(len(header))]
 
 
 def _numbered_rows(reader: Any, width: int, path: Path) -> tuple[list[list[str]], list[int]]:
@@ -217,6 +227,20 @@ def iterate_clips(table: pd.DataFrame) -> Iterator[Clip]:
     """The rows of a manifest's table one after the other, in plain Python types."""
     for values in zip(*(table[column].tolist() for column in COLUMNS), strict=True):
         yield Clip._make(None if value is pd.NA else value for value in values)
+
+
+def canonical_text(content: str, text: pd.DataFrame, table: pd.DataFrame) -> str:
+    """`table_text` of a manifest, without writing it anew if the text it was read from is the same.
+
+    Args:
+        content: the text of manifest.csv.
+        text: its columns, as `split_text` gave them.
+        table: the same, parsed; its whole numbers have one spelling each, so the rates alone are looked at.
+    """
+    same = content.startswith(",".join(COLUMNS) + "\n") and content.endswith("\n")
+    same = same and '"' not in content and "\r" not in content and content.count("\n") == len(text) + 1
+    same = same and all(_field(float(rate)) == rate for rate in text["fps"].unique())
+    return content if same else table_text(table)
 
 
 def table_text(rows: pd.DataFrame | Iterable[Mapping[str, Any]], columns: Sequence[str] = COLUMNS) -> str:

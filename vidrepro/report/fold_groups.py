@@ -142,7 +142,10 @@ def _merged_runs(parts: Sequence[Mapping[str, tuple[Run, ...]]]) -> dict[str, tu
 def _mean_record(table: Table, group: FoldGroup, row: Row, by_fold: Mapping[str, Record]) -> Record:
     there = {fold: record for fold, record in by_fold.items() if record["runs"]}
     first = next(iter((there or by_fold).values()))
-    record = first | {"fold": f"mean of {', '.join(group.official)}", "overrides": " ".join(group.key.overrides) or None}
+    record = first | {
+        "fold": f"mean of {', '.join(group.official)}",
+        "overrides": " ".join(group.key.overrides) or None,
+    }
     if not there:
         return record
     record |= _run_facts(list(there.values()))

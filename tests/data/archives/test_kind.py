@@ -43,7 +43,14 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("kind", "content"), [(kind, content) for kind, many in CASES.items() for content in many])
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        pytest.param(kind, content, id=f"{kind}-{number}")  # bytes in an id would differ from process to process
+        for kind, many in CASES.items()
+        for number, content in enumerate(many)
+    ],
+)
 def test_kind_by_bytes_whatever_the_name(tmp_path, kind, content):
     for name in ("download", "download.zip", "download.mp4"):
         assert kind_of(save(tmp_path / name, content)) == kind

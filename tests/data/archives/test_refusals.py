@@ -168,33 +168,33 @@ def test_a_header_that_would_fill_the_memory(sandbox):
 TAR = tar_of(TREE)
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    {
-        "no end mark": (TAR[: 6 * 1536], "no.*end mark|has none"),
-        "cut in a member": (TAR[: 3 * 1536 + 700], "damaged|too early"),
-        "cut in a header": (TAR[: 3 * 1536 + 100], "damaged"),
-        "a header of noise": (TAR[: 3 * 1536] + b"n" * 512 + TAR[3 * 1536 + 512 :], "damaged"),
-        "two tars": (TAR[: 6 * 1536] + bytes(1024) + TAR, "after its end mark"),
-        "cut gzip": (gzip.compress(TAR)[:-20], "too early"),
-        "gzip's checksum": (gzip.compress(TAR)[:-8] + bytes(4) + gzip.compress(TAR)[-4:], "CRC"),
-        "junk after gzip": (gzip.compress(TAR) + b"junk", "damaged"),
-        "gzip of something else": (gzip.compress(b"not a tar" * 200), "damaged"),
-        "cut zip": (zip_of(TREE)[:-40], "damaged"),
-        "zip's checksum": (
-            zip_of({"x": b"a" * 50}).replace(struct.pack("<I", zlib.crc32(b"a" * 50)), b"\1\2\3\4"),
-            "CRC",
-        ),
-        "encrypted": (
-            zip_of({"x": b"1"}).replace(b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01"),
-            "encr",
-        ),
-        "rare compression": (zip_of({"x": b"1" * 99}, compress_type=14), "rare way"),
-        "web page": (b"<html>log in</html>", "web page"),
-        "empty": (b"", "empty"),
-        "unknown": (b"hello" * 300, "no zip, tar"),
-    }.values(),
-)
+DAMAGED = {
+    "no end mark": (TAR[: 6 * 1536], "no.*end mark|has none"),
+    "cut in a member": (TAR[: 3 * 1536 + 700], "damaged|too early"),
+    "cut in a header": (TAR[: 3 * 1536 + 100], "damaged"),
+    "a header of noise": (TAR[: 3 * 1536] + b"n" * 512 + TAR[3 * 1536 + 512 :], "damaged"),
+    "two tars": (TAR[: 6 * 1536] + bytes(1024) + TAR, "after its end mark"),
+    "cut gzip": (gzip.compress(TAR)[:-20], "too early"),
+    "gzip's checksum": (gzip.compress(TAR)[:-8] + bytes(4) + gzip.compress(TAR)[-4:], "CRC"),
+    "junk after gzip": (gzip.compress(TAR) + b"junk", "damaged"),
+    "gzip of something else": (gzip.compress(b"not a tar" * 200), "damaged"),
+    "cut zip": (zip_of(TREE)[:-40], "damaged"),
+    "zip's checksum": (
+        zip_of({"x": b"a" * 50}).replace(struct.pack("<I", zlib.crc32(b"a" * 50)), b"\1\2\3\4"),
+        "CRC",
+    ),
+    "encrypted": (
+        zip_of({"x": b"1"}).replace(b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01"),
+        "encr",
+    ),
+    "rare compression": (zip_of({"x": b"1" * 99}, compress_type=14), "rare way"),
+    "web page": (b"<html>log in</html>", "web page"),
+    "empty": (b"", "empty"),
+    "unknown": (b"hello" * 300, "no zip, tar"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), DAMAGED.values(), ids=DAMAGED.keys())
 def test_damage_is_told_by_name(sandbox, content, message):
     path = save(sandbox / "download" / "broken.bin", content)
     with pytest.raises(DataError, match=f"broken.bin(.|\n)*({message})"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import random
 from collections.abc import Callable
@@ -220,7 +219,7 @@ def read_all(name: str, root: Path, data: Path) -> int:
         for one in download.catalogue.entries
         if one.id in located
     ]
-    text, numbers = split_text(io.StringIO(table_text(rows), newline=""), Path("manifest.csv"), COLUMNS)
+    text, numbers = split_text(table_text(rows), Path("manifest.csv"), COLUMNS)
     parse_rows(text, numbers, Path("manifest.csv"), len(download.catalogue.classes))
     return len(rows)
 
