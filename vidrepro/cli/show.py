@@ -34,7 +34,10 @@ def show(
         typer.Option("--classes", help="Of --figures: clips of these; numbers 0,5, a name or part of it, or figure3."),
     ] = None,
     clips: Annotated[int, typer.Option("--clips", min=1, help="Of --figures: clips of each class.")] = 1,
-    split: Annotated[str, typer.Option("--split", help="Of --figures: where the clips are taken from.")] = "val",
+    split: Annotated[
+        str | None,
+        typer.Option("--split", help="Of --figures: where the clips are taken from (default: val, else test)."),
+    ] = None,
     dataset: options.Dataset = "auto",
     preset: options.Preset = None,
     backbone: options.Backbone = None,
@@ -70,7 +73,7 @@ def show(
     figures = figures or figures_out is not None
     if figures and kind != "dataset":
         raise typer.BadParameter(f"--figures is about a prepared dataset, not about '{target}'")
-    if (classes or clips > 1 or split != "val") and not figures:
+    if (classes or clips > 1 or split is not None) and not figures:
         raise typer.BadParameter("--classes, --clips and --split would have no effect without --figures")
     asked = {"--dataset": dataset != "auto", "--preset": preset, "--backbone": backbone, "--set": overrides}
     if kind != "row":
@@ -97,7 +100,9 @@ def show(
             write_contact_sheet(manifest, sheet)
         if figures:
             folder = figures_out or files.results_folder(results) / "figures" / manifest.name
-            written = write_figures(manifest, folder, split=split, classes=classes, clips=clips)
+            written = write_figures(
+                manifest, folder, split=split or manifest.eval_split(), classes=classes, clips=clips
+            )
             content["figures"] = [str(path) for path in written]
     else:
         content = _run_record(target, files.results_folder(results))

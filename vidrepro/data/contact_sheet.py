@@ -25,7 +25,7 @@ def write_contact_sheet(
     manifest: Manifest,
     path: Path,
     *,
-    split: str = "val",
+    split: str | None = None,
     frames: int = 8,
     height: int = 64,
     classes: Sequence[int] | None = None,
@@ -36,7 +36,7 @@ def write_contact_sheet(
     Args:
         manifest: the prepared dataset, of videos or image sequences.
         path: the picture to write; its ending chooses the format.
-        split: where the clips are taken from.
+        split: where the clips are taken from; None for val, or test where there is no val.
         frames: evenly spaced frames of a clip.
         height: of a frame in the picture, pixels; the width follows from each clip.
         classes: labels, in the order they are drawn; None for all, by label. One without clips is left out.
@@ -53,6 +53,7 @@ def write_contact_sheet(
         raise ConfigError("a picture's format is chosen by its ending", given=path, allowed=FORMATS)
     if clips_per_class < 1:
         raise ConfigError("the number of clips of each class must be positive", given=clips_per_class)
+    split = split or manifest.eval_split()
     rows = example_clips(manifest, split, classes, clips_per_class)
     if rows.empty:
         of = "" if classes is None else " of these classes"
