@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import dataclasses
 import io
 import re
 import shutil
@@ -22,7 +23,7 @@ from vidrepro.data.archives import unpack
 from vidrepro.data.manifest import INFO_NAME, MANIFEST_NAME, Journal, Manifest, load_manifest, write_manifest
 from vidrepro.data.scan.reencode import Encoding, choose_encoding, remove_temporary
 from vidrepro.data.sources import Description, Options
-from vidrepro.data.sources.checking import Checked, check_clips, scan_key
+from vidrepro.data.sources.checking import DEFAULT_FPS, Checked, check_clips, scan_key
 from vidrepro.data.sources.completeness import Completeness, Lost, check_entries, write_report
 from vidrepro.data.sources.locate import Located, Media, locate
 from vidrepro.data.sources.official import Catalogue, Entry, OfficialDataset
@@ -193,7 +194,17 @@ def read_download(dataset: OfficialDataset, root: Path, folder: Path, label_orde
             break
     if best is None:
         raise DataError(f"no clips of {dataset.NAME} found", given=root, allowed="a folder of its clips")
-    return best
+    return _with_frame_rate_note(best)
+
+
+def _with_frame_rate_note(download: Download) -> Download:
+    """Say so where pictures are given a frame rate that neither they nor their dataset tell."""
+    catalogue = download.catalogue
+    pictures = any(media.kind == "frames" for media in download.located.media.values())
+    if catalogue.fps is not None or not pictures:
+        return download
+    note = f"the frame rate of these pictures is not known; the manifest says {DEFAULT_FPS:g}, which nothing depends on"
+    return dataclasses.replace(download, catalogue=dataclasses.replace(catalogue, notes=(*catalogue.notes, note)))
 
 
 def choose_fold(catalogue: Catalogue, asked: str | None) -> str | None:
