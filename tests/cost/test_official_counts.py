@@ -36,7 +36,7 @@ MECHANISMS = {
     "patch_mattn_p8": "m2a(motion=m2a, attention=patch8)",
 }
 BACKBONES = {"r18": "resnet18", "mbv2": "mobilenetv2", "i3d_r18": "i3d-resnet18"}
-# params_total of ../shared/parity, network by network (keys of the released checkpoints counted one by one).
+# params_total of the parity files, network by network (keys of the released checkpoints counted one by one).
 PARAMETERS = {
     "m2a_r18_none": 11_265_774,
     "m2a_r18_tsm": 11_265_774,
