@@ -127,7 +127,17 @@ def test_unknown_source_and_values_that_are_no_tensors_are_refused(model: VideoC
         load_official_state(model, {"epoch": 3})  # type: ignore[dict-item]
 
 
-def test_a_module_alone_keeps_the_released_names() -> None:
+def test_a_module_alone_takes_the_released_names() -> None:
+    state = read_parity("keys_only/m2a_mod_tea").state_dict
+    module = build_mechanism("tea", 64, 8)
+    assert load_official_state(module, state, source="m2a").complete
+    loaded = sorted(tensor.double().sum().item() for tensor in module.state_dict().values())
+    assert loaded == sorted(tensor.double().sum().item() for tensor in state.values())
+
+
+def test_a_part_of_a_module_is_refused() -> None:
     module = build_mechanism("m2a", 64, 8)
-    with pytest.raises(CheckpointError):
-        load_official_state(module, {"conv_down.weight": torch.zeros(8, 64, 1, 1)})
+    before = copy_of(module)
+    with pytest.raises(CheckpointError, match="3 missing"):
+        load_official_state(module, {"conv_down.weight": torch.zeros(8, 64, 1, 1)}, source="m2a")
+    assert_unchanged(module, before)
