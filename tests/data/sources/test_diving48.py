@@ -254,3 +254,11 @@ def test_the_command_compares_with_the_official_counts(tmp_path: Path) -> None:
     assert "15,027 expected" in told
     assert "1,970 expected" in told
     assert "3 classes instead of 48" in told
+
+
+def test_one_list_alike_in_both_versions_is_no_reason_to_refuse(tmp_path: Path) -> None:
+    write_lists(tmp_path)
+    for split in ("train", "test"):
+        second = (tmp_path / f"Diving48_V2_{split}.json").read_text()
+        (tmp_path / f"Diving48_{split}.json").write_text(second if split == "test" else "[]")
+    assert diving48.read(tmp_path, None, None).version == "V2"

@@ -257,3 +257,15 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(more: tuple[str, ...]
     whole_content, killed_content = content(tmp_path / "whole"), content(tmp_path / "killed")
     assert sorted(killed_content) == sorted(whole_content)
     assert killed_content == whole_content
+
+
+def test_a_refusal_leaves_the_report_of_a_finished_dataset(root: Path, tmp_path: Path) -> None:
+    video(root, 3).unlink()
+    prepare("ssv2", root, tmp_path / "data")
+    folder = tmp_path / "data" / "ssv2"
+    before = (folder / "report.json").read_bytes()
+    assert run_command("ssv2", root, tmp_path / "data").exit_code != 0
+    assert (folder / "report.json").read_bytes() == before
+    assert json.loads((folder / "report.refused.json").read_text())["result"] == "refused"
+    prepare("ssv2", root, tmp_path / "data", "--force")
+    assert not (folder / "report.refused.json").exists()

@@ -17,6 +17,7 @@ from vidrepro.errors import DataError
 from vidrepro.files import atomic_write_json
 
 REPORT_NAME = "report.json"
+REFUSED_NAME = "report.refused.json"
 _SHOWN = 5  # clips named in an error; all are in the report
 
 
@@ -178,13 +179,16 @@ class Completeness:
 def write_report(folder: Path, completeness: Completeness, result: str, more: Mapping[str, Any]) -> Path:
     """Write ``report.json``: the counts, and every clip that cannot be used, with its line and the reason.
 
+    A refusal leaves the report of a finished dataset as it is and goes to ``report.refused.json`` beside it.
+
     Args:
         folder: the dataset's folder.
         completeness: the comparison.
         result: ``prepared`` or ``refused``.
         more: further entries.
     """
-    path = folder / REPORT_NAME
+    finished = (folder / "manifest.csv").is_file()
+    path = folder / (REFUSED_NAME if result == "refused" and finished else REPORT_NAME)
     content = {
         "dataset": completeness.dataset,
         "result": result,
@@ -195,6 +199,8 @@ def write_report(folder: Path, completeness: Completeness, result: str, more: Ma
         **more,
     }
     atomic_write_json(path, content)
+    if path.name == REPORT_NAME:
+        (folder / REFUSED_NAME).unlink(missing_ok=True)
     return path
 
 

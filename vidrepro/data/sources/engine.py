@@ -110,7 +110,7 @@ def prepare(dataset: OfficialDataset, options: Options) -> Manifest:
     info = dataset_info(dataset, download, folder, fold, encoding)
     old = _existing(folder, info, options.force)
     if not completeness.accepted():
-        completeness.require(write_report(folder, completeness, "refused", {}))
+        completeness.require(write_report(folder, completeness, "refused", {"clips_decoded": False}))
 
     key = scan_key(dataset.NAME, download.media_root, encoding)
     with Journal(folder, key) as journal:

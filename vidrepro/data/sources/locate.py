@@ -244,7 +244,7 @@ class _Folders:
                     return (f"{folder}/{file}" if folder else file), kind
         kinds = [
             *([f"'{entry.media}{'|'.join(self._layout.video_suffixes)}'"] if self._layout.videos else []),
-            *([f"a folder '{entry.media}' of pictures"] if self._layout.frames else []),
+            *([f"folder '{entry.media}' of pictures"] if self._layout.frames else []),
         ]
         return f"there is no {' nor '.join(kinds)}", None
 
