@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from vidrepro.config import TrainConfig
-from vidrepro.training.optimisation import build_optimizer, freeze_batch_norm, learning_rate
+from vidrepro.models import build_model
+from vidrepro.models.classifier import VideoClassifier
+from vidrepro.training.optimisation import build_optimizer, freeze_batch_norm, learning_rate, set_learning_rate
 
 
 def test_step_schedule_is_the_released_one() -> None:
@@ -56,17 +59,39 @@ def test_rate_is_never_above_the_peak_or_negative(schedule: str, share: float, w
     assert 0 <= learning_rate(recipe, share * 12) <= 0.3 * (1 + 1e-9)
 
 
+def _small() -> VideoClassifier:
+    return build_model("micro", "none", frames=2, classes=3, width=4)
+
+
 def test_partial_batch_norm_freezes_all_but_the_first() -> None:
-    net = nn.Sequential(nn.BatchNorm2d(2), nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2), nn.BatchNorm2d(2))
+    net = _small()
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    everything = len(list(net.parameters()))
     net.train()
     freeze_batch_norm(net)
-    assert [net[index].training for index in (0, 2, 3)] == [True, False, False]
-    assert [p.requires_grad for index in (0, 2, 3) for p in net[index].parameters()] == [True] * 2 + [False] * 4
+    assert [norm.training for norm in norms] == [True] + [False] * (len(norms) - 1)
     decayed = build_optimizer(net, TrainConfig()).param_groups[0]["params"]
-    assert len(decayed) == 4  # the first norm's two and the convolution's two
+    assert len(decayed) == everything - 2 * (len(norms) - 1)  # weight and bias of every norm but the first are held
 
 
 def test_every_parameter_is_decayed() -> None:
-    net = nn.Sequential(nn.BatchNorm2d(2), nn.Conv2d(2, 2, 1))
+    net = _small()
     groups = build_optimizer(net, TrainConfig(weight_decay=5e-4)).param_groups
-    assert len(groups) == 1 and len(groups[0]["params"]) == 4 and groups[0]["weight_decay"] == 5e-4
+    assert len(groups) == 1 and groups[0]["weight_decay"] == 5e-4
+    assert len(groups[0]["params"]) == len(list(net.parameters()))
+
+
+def test_a_network_can_ask_for_a_rate_of_its_own() -> None:
+    class WithSlowHead(VideoClassifier):
+        def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+            head = list(self.fc.parameters())
+            return [
+                {"params": list(self.backbone.parameters()), "weight_decay": weight_decay},
+                {"params": head, "weight_decay": 0.0, "lr_scale": 0.1},
+            ]
+
+    plain = _small()
+    net = WithSlowHead(plain.backbone, frames=2, classes=3, dropout=0)
+    optimizer = build_optimizer(net, TrainConfig(weight_decay=5e-4))
+    set_learning_rate(optimizer, 0.5)
+    assert [(group["lr"], group["weight_decay"]) for group in optimizer.param_groups] == [(0.5, 5e-4), (0.05, 0.0)]

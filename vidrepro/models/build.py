@@ -88,10 +88,15 @@ def build_model(
         more_options=more_options,
     )
     network, used_options = build_backbone(backbone, plan.backbone_options)
-    insertions = insert(network, plan.mechanism, frames, temporal_shift=plan.temporal_shift)
-    model = VideoClassifier(
-        network, frames=frames, classes=classes, dropout=dropout, head_std=head_std, insertions=insertions
-    )
+    make_whole = mechanism_entry(plan.mechanism.name).network
+    if make_whole is not None:
+        sizes = {"frames": frames, "classes": classes, "dropout": dropout, "head_std": head_std}
+        model: VideoClassifier = make_whole(network, **sizes, **plan.mechanism.options)
+    else:
+        insertions = insert(network, plan.mechanism, frames, temporal_shift=plan.temporal_shift)
+        model = VideoClassifier(
+            network, frames=frames, classes=classes, dropout=dropout, head_std=head_std, insertions=insertions
+        )
     model.backbone_options = used_options
     model.identity = {
         "backbone": backbone,
@@ -182,10 +187,22 @@ def _resolve(
     resolved = resolve_mechanism(mechanism, variant, of_mechanism)
     if resolved.name == "tsm":
         resolved, shift = resolve_mechanism("none", variant, {}), True
+    _require_whole_network_fits(resolved.name, backbone, shift)
     used_options = resolve_backbone(backbone, of_backbone)
     if weights is not None:
         check_weights(weights, backbone, used_options)
     return _Plan(resolved, shift, used_options)
+
+
+def _require_whole_network_fits(mechanism: str, backbone: str, temporal_shift: bool) -> None:
+    """Refuse a mechanism that is a whole network around a backbone it was not made for."""
+    entry = mechanism_entry(mechanism)
+    if entry.network is None:
+        return
+    if backbone not in entry.backbones:
+        raise ModelError(f"mechanism '{mechanism}' needs another backbone", given=backbone, allowed=entry.backbones)
+    if temporal_shift:
+        raise ModelError(f"mechanism '{mechanism}' has no temporal shift", given="temporal_shift=True")
 
 
 def _is_number(value: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -68,6 +69,24 @@ class VideoClassifier(nn.Module):
         self._check(clips)
         features = self.backbone(clips if self.takes_clips else clips.flatten(0, 1))
         return split_frames(self.fc(self.dropout(features)), self.positions).mean(1)
+
+    def loss(
+        self, clips: Tensor, labels: Tensor, criterion: Callable[[Tensor, Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """What training minimises, and the logits: a network with several outputs adds up the losses of all of them.
+
+        Args:
+            clips: as for `forward`.
+            labels: ``(N,)``.
+            criterion: loss of float32 logits ``(N, classes)`` against the labels.
+        """
+        logits = self(clips)
+        return criterion(logits.float(), labels), logits
+
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """Trainable parameters as the optimiser's groups; ``lr_scale`` in one multiplies its learning rate."""
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return [{"params": trained, "weight_decay": weight_decay}]
 
     def _check(self, clips: Tensor) -> None:
         channels = self.backbone.in_channels

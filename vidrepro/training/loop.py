@@ -211,16 +211,14 @@ class Trainer:
         clips = batch["clip"].to(self.device, non_blocking=True)
         labels = batch["label"].to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-            logits = self.model(normalise(clips))
-            loss = self.loss_function(logits.float(), labels)
+            loss, logits = self.model.loss(normalise(clips), labels, self.loss_function)
         (loss / recipe.accumulation).backward()
         return loss.detach(), (logits.detach().argmax(1) == labels).sum()
 
     def _step(self) -> None:
         recipe, state = self.config.train, self.state
         rate = optimisation.learning_rate(recipe, state.epoch + (state.batch - 1) / self.batches)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        optimisation.set_learning_rate(self.optimizer, rate)
         if recipe.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), recipe.gradient_clip)
         self.optimizer.step()

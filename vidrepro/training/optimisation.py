@@ -8,20 +8,27 @@ import torch
 from torch import nn
 
 from vidrepro.config import TrainConfig
+from vidrepro.models.classifier import VideoClassifier
 
 ONE_CYCLE_START = 1 / 25  # of the peak rate, as in Smith & Topin's one-cycle policy
 ONE_CYCLE_END = 1e-4
 
 
-def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.SGD:
-    """Plain SGD over every trainable parameter, no multipliers: M2A's main.py (the multiplier lines there are off)."""
+def build_optimizer(model: VideoClassifier, config: TrainConfig) -> torch.optim.SGD:
+    """SGD over every trainable parameter, without multipliers (as M2A's main.py) unless the network asks for some."""
     return torch.optim.SGD(
-        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        model.parameter_groups(config.weight_decay),
         lr=config.effective_learning_rate,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
         nesterov=config.nesterov,
     )
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group its rate: `rate`, times the multiplier the network asked for."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("lr_scale", 1.0)
 
 
 def learning_rate(config: TrainConfig, position: float) -> float:

@@ -45,6 +45,9 @@ class MechanismEntry:
             which may depend on the options settled so far.
         normal_form: the same options with those that do nothing together at their defaults.
         fixed: options the name itself decides.
+        network: for a mechanism that is a whole network around a backbone (ST-ABN), in place of `make`:
+            ``network(backbone, frames=, classes=, dropout=, head_std=, **options)`` to a `VideoClassifier`.
+        backbones: the backbones a whole network can be made of.
     """
 
     make: Callable[..., nn.Module]
@@ -52,6 +55,8 @@ class MechanismEntry:
     variant_options: Callable[[str, Mapping[str, Any]], Mapping[str, Any]] = lambda variant, settings: {}
     normal_form: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    network: Callable[..., Any] | None = None
+    backbones: tuple[str, ...] = ()
 
 
 def _m2a(**fixed: str) -> MechanismEntry:
