@@ -121,6 +121,7 @@ def resolve_row(
     layers += [
         (name, {section: getattr(size, section) for section in ("model", "data", "train")}),
         (name, size.for_backbone.get(str(chosen), BackboneLayer()).model_dump()),
+        (name, size.for_paper.get(row.paper, BackboneLayer()).model_dump()),
         (name, {"model": {"backbone": chosen, "backbone_options": size.backbone_options.get(str(chosen), {})}}),
         ("dataset", {"dataset": dataset}),
     ]

@@ -262,3 +262,4 @@ class PresetFile(_Strict):
     data: dict[str, Any] = {}
     train: dict[str, Any] = {}
     for_backbone: dict[str, BackboneLayer] = {}  # what a backbone needs set otherwise, over the sections above
+    for_paper: dict[str, BackboneLayer] = {}  # likewise a paper's rows
