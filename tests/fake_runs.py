@@ -29,11 +29,12 @@ def write_run(
     last_correct: int | None = None,
     fold: str | None = None,
 ) -> Path:
-    """Write the record of a finished run of an M2A row with `correct` of `clips` validation clips right.
+    """Write the record of a finished run of a paper's row with `correct` of `clips` validation clips right.
 
     `fold` is the recorded one: the manifest's own, unless `overrides` name one.
     """
-    row = load_paper("m2a").row(experiment)
+    paper = experiment.split("/")[0]
+    row = load_paper(paper).row(experiment)
     config = resolve_row(row, dataset=dataset, preset=preset, backbone=backbone, overrides=overrides)
     name = f"{dataset}_{fingerprint[:8]}_{config.fingerprint}_s{seed}"
     record = {
@@ -44,7 +45,7 @@ def write_run(
         "config_fingerprint": config.fingerprint,
         "seed": seed,
         "preset": preset,
-        "paper_setting": {"paper": "m2a", "preset": preset, "backbone": backbone, "overrides": list(overrides)},
+        "paper_setting": {"paper": paper, "preset": preset, "backbone": backbone, "overrides": list(overrides)},
         "dataset": {
             "name": dataset,
             "fingerprint": fingerprint,
@@ -93,10 +94,10 @@ def _score(correct: int, clips: int, pair_correct: int | None) -> dict[str, Any]
     }
 
 
-def made_up_costs() -> dict[str, dict[str, Any]]:
-    """Costs of every M2A row, in the form of `vidrepro.cost.papers.measure_paper`, with numbers that are not real."""
+def made_up_costs(paper: str = "m2a") -> dict[str, dict[str, Any]]:
+    """Costs of every row of a paper, in the form of `vidrepro.cost.papers.measure_paper`, with numbers that are not real."""
     costs = {}
-    for table in load_paper("m2a").tables:
+    for table in load_paper(paper).tables:
         for row in table.rows:
             rule = "rule-b" if row.name == "m2a" else "rule-a"
             record: dict[str, Any] = {

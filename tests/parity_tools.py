@@ -27,6 +27,8 @@ class ParityFile:
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The released state dict, filled by the file's rule (checked by the file's own checksum, where it has one)."""
         state = {name: fill(name, shape) for name, shape in self.content["keys"]}
+        for suffix, factor in self.content.get("weight_scale", {}).get("suffix_factor", []):
+            state |= {name: state[name] * np.float32(factor) for name in state if name.endswith(suffix)}
         if "weights_sha256" in self.content:
             digest = hashlib.sha256()
             for name in sorted(state):

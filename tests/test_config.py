@@ -57,6 +57,49 @@ def test_fingerprint_changes_with_any_setting_and_with_nothing_else() -> None:
     assert len({plain.fingerprint, *(resolve([BASE], [change]).fingerprint for change in changes)}) == 6
 
 
+def test_settings_added_later_leave_recorded_runs_their_identity_and_count_when_set() -> None:
+    """The digest of these settings was taken before any of them existed."""
+    plain = resolve([BASE])
+    assert plain.fingerprint == "20ff1c014629"
+    changes = {
+        "data.train_resize=[256, 342]",
+        "data.crop_area=[0.2, 1]",
+        "data.crop_aspect=[1, 1]",
+        "data.colour_jitter=[0.1, 0.4, 0.4, 0.05]",
+        "data.eval_resize=[256, 342]",
+        "data.eval_average=softmax",
+        "data.fold=split2",
+        "data.task=noun",
+    }
+    others = {resolve([BASE], [change]).fingerprint for change in changes}
+    others.add(resolve([BASE], ["data.train_sampling=strided", "data.stride=2"]).fingerprint)
+    others.add(resolve([BASE], ["data.train_sampling=strided"]).fingerprint)
+    others.add(resolve([BASE], ["train.schedule=cosine", "train.min_learning_rate=0.001"]).fingerprint)
+    others.add(resolve([BASE], ["train.schedule=cosine"]).fingerprint)
+    assert len(others | {plain.fingerprint}) == len(changes) + 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (["data.eval_clips=10"], "eval_clips 10 cannot be had by tsm-val, which takes 1 or 2"),
+        (["data.eval_sampling=two-segments"], "eval_clips 1 cannot be had by two-segments, which takes 2"),
+        (["data.eval_sampling=strided", "data.eval_clips=11"], "data.eval_clips"),
+        (["data.stride=2"], "stride 2 has no effect"),
+        (["data.eval_resize=[200, 300]"], r"eval_size 224 does not fit into eval_resize \(200, 300\)"),
+        (["data.crop=random", "data.train_resize=[200, 300]"], "train_size 224 does not fit"),
+        (["data.crop_area=[0.5, 1.5]"], "at most 1"),
+        (["data.crop_aspect=[2, 1]"], "the smaller one first"),
+        (["data.colour_jitter=[0.1, 0.1, 0.1, 0.6]"], "hue in 0 to 0.5"),
+        (["train.min_learning_rate=0.001"], "no effect with schedule step"),
+        (["train.schedule=cosine", "train.min_learning_rate=0.1"], "above learning_rate"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(changes: list[str], expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        resolve([BASE], changes)
+
+
 def test_weights_are_identified_by_content_not_by_name() -> None:
     def fingerprint(name: str, digest: str) -> str:
         return resolve([BASE], [f"model.weights={name}", f"model.weights_digest={digest}"]).fingerprint

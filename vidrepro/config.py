@@ -13,59 +13,24 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from vidrepro.data_config import EVAL_CLIPS as EVAL_CLIPS
+from vidrepro.data_config import DataConfig as DataConfig
+from vidrepro.data_config import Protocol as Protocol
+from vidrepro.data_config import Strict
 from vidrepro.errors import ConfigError, ModelError, closest
 from vidrepro.files import fingerprint
 
 Scalar = bool | int | float | str | None
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
-
-
-class Protocol(_Strict):
-    """What a score was measured on: ``frames×crops×clips@size``, e.g. ``8x1x1@224``."""
-
-    frames: int = Field(ge=1)
-    crops: int = Field(ge=1)
-    clips: int = Field(ge=1)
-    size: int = Field(ge=8)
-
-    @property
-    def views(self) -> int:
-        """Forward passes a clip costs under this protocol."""
-        return self.crops * self.clips
-
-    def __str__(self) -> str:
-        return f"{self.frames}x{self.crops}x{self.clips}@{self.size}"
-
-    @classmethod
-    def parse(cls, text: str) -> Protocol:
-        """Read ``8x1x1@224`` (``x`` or ``×``).
-
-        Raises:
-            ConfigError: if the text has another form or a number is out of range.
-        """
-        match = re.fullmatch(r"\s*(\d+)[x×](\d+)[x×](\d+)@(\d+)\s*", text)
-        try:
-            if match is None:
-                raise ValueError
-            frames, crops, clips, size = map(int, match.groups())
-            return cls(frames=frames, crops=crops, clips=clips, size=size)
-        except ValueError as error:
-            raise ConfigError(
-                f"protocol '{text}' is not understood",
-                given=text,
-                allowed="frames x crops x clips @ size, each a positive number, e.g. 8x1x1@224",
-            ) from error
-
+START_RUN = "run:"  # in front of a fingerprint, as weights: what the run of that config and the same seed ended with
 
 _COMPOSITION = re.compile(r"[\s(]*(ST|C)(?!\w)|[\s(]*(ST|C)in(ST|C)")
 
 
-class ModelConfig(_Strict):
+class ModelConfig(Strict):
     """The network: see `vidrepro.models.build_model`, which takes these as they stand."""
 
     backbone: str
@@ -77,7 +42,7 @@ class ModelConfig(_Strict):
     backbone_options: dict[str, Scalar] = {}  # e.g. width, stem
     dropout: float = Field(0.5, ge=0, lt=1)
     head_std: float = Field(0.001, gt=0)  # of the linear layer's start; the released 0.001 suits a pretrained backbone
-    weights: str | None = None  # "imagenet", a file, or None for a random start
+    weights: str | None = None  # "imagenet", a file, run:FINGERPRINT (`START_RUN`), or None for a random start
     weights_digest: str | None = None  # of that file: it, not the file's name, is part of a run's identity
 
     @field_validator("mechanism")
@@ -94,44 +59,7 @@ class ModelConfig(_Strict):
             return mechanism
 
 
-class DataConfig(_Strict):
-    """How clips become tensors, in training and in evaluation (specs: TSM's loader and M2A's scripts)."""
-
-    frames: int = Field(8, ge=1)
-    train_sampling: Literal["tsm-train", "tsm-val", "tsm-test", "uniform-jitter"] = "tsm-train"
-    eval_sampling: Literal["tsm-val", "tsm-test"] = "tsm-val"
-    train_size: int = Field(224, ge=8)  # side of the square crop fed to the network
-    crop: Literal["multi-scale", "centre"] = "multi-scale"
-    crop_scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
-    crop_max_distortion: int = Field(1, ge=0)
-    flip: Literal["none", "swap", "always"] = "none"
-    eval_short_side: int = Field(256, ge=8)  # frames are resized to this before the crop
-    eval_size: int = Field(224, ge=8)
-    eval_crops: Literal[1, 3] = 1
-    eval_clips: Literal[1, 2] = 1
-    fold: str | None = None  # an official division into splits in place of the manifest's own, e.g. split2
-    task: str | None = None  # another label set of the same clips, e.g. noun
-
-    @field_validator("crop_scales")
-    @classmethod
-    def _scales_in_range(cls, scales: tuple[float, ...]) -> tuple[float, ...]:
-        if not scales or any(not 0 < scale <= 1 for scale in scales):
-            raise ValueError("crop_scales needs at least one number in (0, 1]")
-        return scales
-
-    @model_validator(mode="after")
-    def _crop_fits(self) -> DataConfig:
-        if self.eval_size > self.eval_short_side:
-            raise ValueError(f"eval_size {self.eval_size} does not fit into eval_short_side {self.eval_short_side}")
-        return self
-
-    @property
-    def protocol(self) -> Protocol:
-        """The evaluation protocol these settings amount to."""
-        return Protocol(frames=self.frames, crops=self.eval_crops, clips=self.eval_clips, size=self.eval_size)
-
-
-class TrainConfig(_Strict):
+class TrainConfig(Strict):
     """SGD recipe. Epochs count from 0; a step schedule decays when a listed epoch begins."""
 
     epochs: int = Field(30, ge=1)
@@ -145,12 +73,21 @@ class TrainConfig(_Strict):
     schedule: Literal["step", "cosine", "one-cycle", "constant"] = "step"
     step_epochs: tuple[int, ...] = (20,)
     step_factor: float = Field(0.1, gt=0, le=1)
+    min_learning_rate: float = Field(0, ge=0)  # cosine: where it ends; scaled as the peak is, if it is
     warmup_epochs: float = Field(0, ge=0)  # one-cycle: length of its rising part
     gradient_clip: float | None = Field(20.0, gt=0)  # total L2 norm
     frozen_batch_norm: Literal["none", "all-but-first"] = "none"  # TSM's partial BN, off with its --npb
     precision: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = False
     evaluate_every: int = Field(1, ge=1)  # epochs; the last epoch is always evaluated
+
+    @model_validator(mode="after")
+    def _rate_falls(self) -> TrainConfig:
+        if self.min_learning_rate > self.learning_rate:
+            raise ValueError(f"min_learning_rate {self.min_learning_rate} is above learning_rate {self.learning_rate}")
+        if self.min_learning_rate and self.schedule != "cosine":
+            raise ValueError(f"min_learning_rate has no effect with schedule {self.schedule}: it is the cosine's end")
+        return self
 
     @property
     def effective_batch(self) -> int:
@@ -160,10 +97,36 @@ class TrainConfig(_Strict):
     @property
     def effective_learning_rate(self) -> float:
         """The peak learning rate really used."""
-        return self.learning_rate * (self.effective_batch / self.base_batch if self.base_batch else 1.0)
+        return self.learning_rate * self._rate_scale
+
+    @property
+    def effective_min_learning_rate(self) -> float:
+        """The rate a cosine schedule really ends at."""
+        return self.min_learning_rate * self._rate_scale
+
+    @property
+    def _rate_scale(self) -> float:
+        return self.effective_batch / self.base_batch if self.base_batch else 1.0
 
 
-class RunConfig(_Strict):
+# Settings that came after the first recorded runs: at their default they are no part of a run's identity.
+LATER_SETTINGS: dict[str, tuple[str, ...]] = {
+    "data": (
+        "fold",
+        "task",
+        "stride",
+        "train_resize",
+        "crop_area",
+        "crop_aspect",
+        "colour_jitter",
+        "eval_resize",
+        "eval_average",
+    ),
+    "train": ("min_learning_rate",),
+}
+
+
+class RunConfig(Strict):
     """Everything that determines a run but the dataset's content and the seed."""
 
     dataset: str
@@ -175,14 +138,16 @@ class RunConfig(_Strict):
     def fingerprint(self) -> str:
         """Twelve hex digits over the resolved settings."""
         settings = self.model_dump(mode="json")
+        defaults = {"data": DataConfig().model_dump(mode="json"), "train": TrainConfig().model_dump(mode="json")}
         digest = settings["model"].pop("weights_digest")
         if digest is not None:
             settings["model"]["weights"] = digest
         if settings["model"]["mechanism_digest"] is None:  # left out: it is about a user's own class only
             del settings["model"]["mechanism_digest"]
-        for key in ("fold", "task"):  # left out where the manifest's own splits and labels are used
-            if settings["data"][key] is None:
-                del settings["data"][key]
+        for section, keys in LATER_SETTINGS.items():
+            for key in keys:
+                if settings[section][key] == defaults[section][key]:
+                    del settings[section][key]
         return fingerprint(settings)[:12]
 
 

@@ -95,6 +95,19 @@ def test_compare_agrees_with_the_score_files(results: Path, toy_data: Path, tmp_
     assert "McNemar" in text and "Moving" not in text and not (results / "compare").exists()
 
 
+def test_compare_shows_chosen_classes_of_any_number_of_runs(results: Path, toy_data: Path, tmp_path: Path) -> None:
+    ids = [run_id(results, name) for name in ("none", "m2a")]
+    words = ["compare", *ids, "--per-class", "--results", results, "--data", toy_data, "--out", tmp_path]
+    record = json.loads(invoke(*words, "--classes", "right to left", "--json"))
+    assert record["shown"] == [1] and [one["runs"] for one in record["networks"]] == [[name] for name in ids]
+    scores = load_scores(next((results / "runs" / ids[1] / "scores").glob("val-*-best.npz")))
+    right = (scores.logits.argmax(1) == scores.labels)[scores.labels == 1].mean()
+    assert record["classes"][1]["networks"][1]["mean"] == pytest.approx(100 * right)
+    assert {Path(path).suffix for path in record["files"]} == {".md", ".csv", ".png"}
+    text = invoke("compare", *ids, "--per-class", "--classes", "0,1", "--results", results, "--data", toy_data)
+    assert text.count("Moving") == 2 and "all clips" in text
+
+
 def test_options_without_effect_and_runs_without_scores_are_refused(
     results: Path, toy_data: Path, tmp_path: Path
 ) -> None:
@@ -105,6 +118,9 @@ def test_options_without_effect_and_runs_without_scores_are_refused(
         (["--format", "pgn"], "png"),
         (["--split", "train"], "vidrepro evaluate .* --split train"),
         (["--checkpoint", "bset"], "best"),
+        (["--classes", "1"], "--per-class"),
+        (["--classes", "1", "--top", 1, "--per-class"], "both choose"),
+        ([ids[0]], "--per-class"),
     ):
         done = CliRunner().invoke(app, ["compare", *ids, "--results", str(results), *map(str, words)])
         assert done.exit_code != 0

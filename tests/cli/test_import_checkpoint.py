@@ -53,7 +53,7 @@ def test_json_lists_every_key(released: Path, tmp_path: Path, capsys: pytest.Cap
     assert told["complete"] is False
     assert told["out"] is None
     assert not out.exists()
-    assert told["counts"] == {"loaded": 304, "missing": 10, "unexpected": 50, "wrong_shape": 0}
+    assert told["counts"] == {"loaded": 304, "missing": 10, "unexpected": 50, "wrong_shape": 0, "unused": 0}
     assert "backbone.features.3.conv.0.0.conv.weight" in told["missing"]
     assert "base_model.features.3.conv.0.0.conv_down.weight" in told["unexpected"]
     assert len(told["loaded"]) == 304

@@ -7,7 +7,21 @@ import pytest
 import torch
 
 from vidrepro.cost.benchmarks import Options
-from vidrepro.cost.step import Case, Contender, bootstrap_interval, build_contender, cases, measure_step
+from vidrepro.cost.step import (
+    FORWARD,
+    SAVED,
+    STEP,
+    Case,
+    Contender,
+    _Bench,
+    bootstrap_interval,
+    build_contender,
+    cases,
+    measure_step,
+)
+from vidrepro.cost.transcriptions import LiteralAIA
+from vidrepro.models.mechanisms.aia import AttentionInAttention
+from vidrepro.models.mechanisms.aia_released import released_block_key
 
 CASE = Case("resnet18", clips=2, frames=4, size=32, classes=5, contenders={})
 
@@ -22,6 +36,52 @@ def test_the_transcription_computes_what_ours_does(name: str) -> None:
     clips = torch.randn(2, 4, 3, 32, 32, dtype=torch.float64)
     assert type(literal.backbone.layer1[0].conv1[0]) is not type(ours.backbone.layer1[0].conv1[0])
     torch.testing.assert_close(literal(clips), ours(clips), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_aias_transcription_computes_what_ours_does(training: bool) -> None:
+    """Values and gradients; the released `max` and ours differ in gradients only where values are equal."""
+    torch.manual_seed(0)
+    ours = AttentionInAttention(5, 3, "CinST->STinC").double().train(training)
+    literal = LiteralAIA(5, 3).double().train(training)
+    names = {key: ".".join(released_block_key(ours, key)) for key in ours.state_dict()}
+    literal.load_state_dict({names[key]: value for key, value in ours.state_dict().items()})
+    x = torch.randn(6, 5, 4, 6, dtype=torch.float64, requires_grad=True)
+    mine, theirs = ours(x), literal(x)
+    torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-12)
+    weights = torch.randn_like(mine)
+    learnt = dict(literal.named_parameters())
+    expected = torch.autograd.grad(
+        (theirs * weights).sum(), [x, *(learnt[names[k]] for k, _ in ours.named_parameters())]
+    )
+    found = torch.autograd.grad((mine * weights).sum(), [x, *ours.parameters()])
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-11)
+    for key, value in ours.state_dict().items():
+        torch.testing.assert_close(value, literal.state_dict()[names[key]], rtol=1e-9, atol=1e-12)
+
+
+def test_aias_transcription_stands_in_every_place_of_ours() -> None:
+    contenders = cases()["aia"].contenders
+    small = Case("micro", 1, 2, 16, 3, {})
+    ours, literal = (build_contender(small, contenders[name]) for name in ("aia", "aia, literal"))
+    count = sum(isinstance(module, AttentionInAttention) for module in ours.modules())
+    assert count == sum(isinstance(module, LiteralAIA) for module in literal.modules()) > 0
+    assert not any(isinstance(module, AttentionInAttention) for module in literal.modules())
+
+
+def test_saved_bytes_are_those_of_each_storage_once() -> None:
+    """Of a product with clips that want no gradient the clips are kept; a view of them costs nothing more."""
+    factor, clips = torch.ones(3, 5, requires_grad=True), torch.ones(3, 5)
+
+    class Products(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x * factor) + (x.view(3, 5) * factor) + factor.exp()
+
+    bench = _Bench(Products(), clips, torch.zeros(3, dtype=torch.long), torch.optim.SGD([factor]))
+    products = 3 * 5 * 4
+    loss = products + 3 * 8 + 4  # log-probabilities, labels, and the weight of their mean
+    assert bench.saved_bytes() == 2 * products + loss  # clips, exponential
 
 
 def test_every_network_of_a_case_differs_from_the_plain_one() -> None:
@@ -45,10 +105,16 @@ def test_bootstrap_interval_covers_the_median_and_narrows() -> None:
 
 
 def test_measure_step_reports_every_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    small = Case("micro", 1, 2, 16, 3, {"m2a": Contender("m2a", bar=1e9), "tsm": Contender(temporal_shift=True, bar=0)})
+    contenders = {
+        "m2a": Contender("m2a", bars={STEP: 1e9, SAVED: 1}),
+        "tsm": Contender(temporal_shift=True, bars={STEP: 0}, over="m2a"),
+    }
+    small = Case("micro", 1, 2, 16, 3, contenders, (STEP, FORWARD, SAVED))
     monkeypatch.setattr("vidrepro.cost.step.cases", lambda: {"m2a": small})
     records = measure_step(Options(rounds=1, device="cpu"))
-    assert [record["name"] for record in records] == ["none", "m2a", "tsm"]
-    assert [record["met"] for record in records] == [None, True, False]
-    assert {record["pairs"] for record in records} == {15}
+    assert [record["name"] for record in records] == ["none", "m2a", "tsm"] * 3
+    assert [record["met"] for record in records] == [None, True, False, *[None] * 3, None, False, None]
+    assert [record["pairs"] for record in records] == [*[15] * 6, *[1] * 3]
     assert records[0]["ratio"] == 1
+    none, m2a, tsm = (record["bytes"] for record in records[6:])
+    assert records[8]["ratio"] == tsm / m2a and records[7]["ratio"] == m2a / none > 1

@@ -164,6 +164,45 @@ def test_a_crop_larger_than_the_frames_is_refused():
         augment.draw_multi_scale_crop(1, 1, 48, SCALES, 1, np.random.default_rng(0))
 
 
+def test_random_crops_take_every_place_evenly():
+    generator = np.random.default_rng(0)
+    counts = Counter(augment.draw_random_crop(7, 6, 4, generator) for _ in range(2400))
+    assert set(counts) == {CropBox(left, top, 4, 4) for left in range(4) for top in range(3)}
+    assert min(counts.values()) > 140  # of 200 expected
+    with pytest.raises(DataError, match="at least 8x8"):
+        augment.draw_random_crop(9, 7, 8, generator)
+
+
+def test_resized_crops_keep_their_area_and_aspect_within_the_frame():
+    generator = np.random.default_rng(0)
+    boxes = [augment.draw_resized_crop(320, 240, (0.08, 1), (3 / 4, 4 / 3), generator) for _ in range(400)]
+    shares = np.array([box.width * box.height / (320 * 240) for box in boxes])
+    aspects = np.array([box.width / box.height for box in boxes])
+    assert shares.min() > 0.078 and shares.max() <= 1 and 0.12 < np.quantile(shares, 0.1) < 0.22
+    assert aspects.min() > 0.74 and aspects.max() < 1.35 and abs(np.log(aspects).mean()) < 0.05
+    assert all(box.left >= 0 and box.left + box.width <= 320 for box in boxes)
+    assert all(box.top >= 0 and box.top + box.height <= 240 for box in boxes)
+    same = [augment.draw_resized_crop(320, 240, (0.08, 1), (3 / 4, 4 / 3), np.random.default_rng(5)) for _ in range(2)]
+    assert same[0] == same[1]
+
+
+def test_colours_change_alike_in_every_frame_and_only_as_far_as_allowed():
+    frames = torch.from_numpy(smooth_frames(1, 12, 16)).movedim(-1, -3).expand(5, -1, -1, -1)
+    assert torch.equal(augment.jitter_colours(frames, (0, 0, 0, 0), np.random.default_rng(0)), frames)
+    factors = set()
+    for seed in range(20):
+        brighter = augment.jitter_colours(frames, (0.125, 0, 0, 0), np.random.default_rng(seed))
+        assert all(torch.equal(one, brighter[0]) for one in brighter)
+        inside = (frames > 40) & (frames < 200)
+        factor = (brighter[inside].double() / frames[inside]).mean().item()
+        assert 0.865 < factor < 1.13
+        factors.add(round(factor, 2))
+    assert len(factors) > 8
+    hued = augment.jitter_colours(frames, (0, 0, 0, 0.5), np.random.default_rng(1))
+    assert (hued.amax(-3).int() - frames.amax(-3).int()).abs().max() <= 2  # a hue keeps the largest channel's value
+    assert not torch.equal(hued, frames)
+
+
 def test_flip_mirrors_left_and_right_only():
     frames = coordinates(4, 6)
     mirrored = augment.flip(frames)

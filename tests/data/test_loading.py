@@ -161,6 +161,63 @@ def test_training_with_a_centre_crop(manifest, cache):
         training(manifest, cache, crop="centre", train_size=60)
 
 
+def test_training_as_t_cnns(manifest, cache):
+    """Consecutive frames made an exact size, then a crop of the network's size anywhere, as Pillow does it."""
+    dataset = training(manifest, cache, train_sampling="strided", train_resize=(56, 75), crop="random")
+    corners = set()
+    for epoch in range(12):
+        generator = clip_rng(0, epoch, "clip04")
+        start = generator.integers(30 - 8 + 1)
+        left, top = generator.integers(75 - 48 + 1), generator.integers(56 - 48 + 1)
+        corners.add((left, top))
+        for position, frame in zip(range(start, start + 8), dataset.sample(4, epoch)["clip"], strict=True):
+            picture = Image.fromarray(cache.clips["clip04"][position]).resize((75, 56), Image.Resampling.BILINEAR)
+            expected = np.asarray(picture.crop((left, top, left + 48, top + 48))).astype(int)
+            assert abs(frame.permute(1, 2, 0).numpy().astype(int) - expected).max() <= 1
+    assert len(corners) > 6
+    with pytest.raises(DataError, match="smaller than the crop"):
+        training(manifest, cache, crop="random", train_size=70)[0]
+
+
+def test_training_as_the_released_st_abns(manifest, cache):
+    """A stretched share of the frames and jittered colours, both the same in every frame of a clip."""
+    settings = {"train_sampling": "stabn-release-dense", "crop": "random-resized", "frames": 4}
+    dataset = training(manifest, cache, **settings, colour_jitter=(0.125, 0.4, 0.4, 0.05))
+    plain = training(manifest, cache, **settings)
+    state = torch.get_rng_state()
+    for epoch in range(8):
+        start = clip_rng(0, epoch, "clip04").integers(30 - 8 + 1)
+        generator = clip_rng(0, epoch, "clip04")
+        generator.integers(30 - 8 + 1)
+        box = augment.draw_resized_crop(WIDTH, HEIGHT, (0.08, 1), (3 / 4, 4 / 3), generator)
+        corners = (box.left, box.top, box.left + box.width, box.top + box.height)
+        for position, frame in zip(range(start, start + 8, 2), plain.sample(4, epoch)["clip"], strict=True):
+            picture = Image.fromarray(cache.clips["clip04"][position]).crop(corners)
+            expected = np.asarray(picture.resize((48, 48), Image.Resampling.BILINEAR)).astype(int)
+            assert abs(frame.permute(1, 2, 0).numpy().astype(int) - expected).max() <= 1
+        jittered = dataset.sample(4, epoch)["clip"]
+        assert jittered.shape == (4, 3, 48, 48) and not torch.equal(jittered, plain.sample(4, epoch)["clip"])
+        assert torch.equal(jittered, dataset.sample(4, epoch)["clip"])
+    assert torch.equal(torch.get_rng_state(), state)  # torch's own generator, dropout's, is left where it was
+
+
+def test_the_stride_reaches_training_and_evaluation(manifest, cache):
+    settings = {
+        "train_sampling": "strided",
+        "eval_sampling": "strided",
+        "stride": 3,
+        "frames": 4,
+        "eval_short_side": 64,
+    }
+    config = CONFIG.model_copy(update=settings | {"eval_clips": 3})
+    views = ClipDataset(manifest, "val", config, seed=0, training=False, cache=cache)[0]["clip"]  # 30 frames, span 10
+    expected = np.stack([cache.clips["clip13"][start : start + 10 : 3, 8:56, 12:60] for start in (0, 10, 20)])
+    assert np.array_equal(views.permute(0, 1, 3, 4, 2).numpy(), expected)
+    clip = training(manifest, cache, **settings, crop="centre")[1]["clip"].permute(0, 2, 3, 1).numpy()
+    candidates = [cache.clips["clip01"][start : start + 10 : 3, 8:56, 12:60] for start in range(21)]
+    assert any(np.array_equal(clip, candidate) for candidate in candidates)
+
+
 def test_reading_from_the_cache_or_from_the_videos_is_the_same(manifest):
     cache = open_cache(manifest, "always")
     expected = batches(training(manifest))

@@ -18,8 +18,9 @@ class Evenly:
     def __init__(self, share: float) -> None:
         self.share = share
 
-    def integers(self, high: int, size: int) -> Any:
-        return np.full(size, int(self.share * high))
+    def integers(self, high: int, size: int | None = None) -> Any:
+        value = int(self.share * high)
+        return value if size is None else np.full(size, value)
 
     def uniform(self, low: float, high: float, size: int) -> Any:
         return np.full(size, low + (high - low) * self.share)
@@ -28,9 +29,11 @@ class Evenly:
 def draws_alike_from_clip_and_reversal(rule: str, num_frames: int, frames: int) -> bool:
     """Whether each span's positions occur as often as its mirror image's, over a fine grid of random numbers.
 
-    The middles of 2 * N * T cells, every cell as likely: none of them lands on a border between two frames.
+    The middles of 2 * N * T cells, every cell as likely: none of them lands on a border between two frames. Of rules
+    that draw a start, so many times as many cells as there are starts.
     """
-    cells = 2 * num_frames * frames
+    starts = {"strided": num_frames - frames + 1, "stabn-release-dense": num_frames - 2 * frames + 1}.get(rule, 1)
+    cells = 2 * num_frames * frames * max(1, starts)
     shares = (np.arange(cells) + 0.5) / cells
     drawn = np.array(
         [train_positions(rule, num_frames, frames, cast(Generator, Evenly(share))) for share in shares.tolist()]
@@ -47,8 +50,15 @@ def test_it_holds_exactly_where_training_draws_alike_from_a_clip_and_its_reversa
             alike = draws_alike_from_clip_and_reversal(rule, num_frames, frames)
             assert (why_no_ceiling(rule, frames, [num_frames]) is None) == alike, (num_frames, frames)
             found[num_frames, frames] = alike
-    assert found[16, 8] == (rule in ("tsm-train", "uniform-jitter"))
-    assert found[25, 8] == (rule != "tsm-train")
+    never_the_last, in_halves = "stabn-release-dense", "two-segments"
+    assert found[16, 8] == (rule not in ("tsm-val", "tsm-test", never_the_last))
+    assert found[25, 8] == (rule not in ("tsm-train", "stabn-release-sparse", never_the_last, in_halves))
+
+
+def test_strided_clips_hold_it_where_they_fit_into_the_video() -> None:
+    assert why_no_ceiling("strided", 8, [15, 16, 40], stride=2) is None  # 15 = 7 * 2 + 1
+    assert why_no_ceiling("strided", 8, [14], stride=2) is not None
+    assert why_no_ceiling("strided", 8, [14]) is None
 
 
 def test_the_reason_names_rule_frames_and_lengths() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vidrepro.errors import ModelError
 from vidrepro.models.mechanisms.aia import AttentionInAttention, AxisGates
 from vidrepro.models.mechanisms.aia_spec import Cascade, Nested, Parallel, Spec, Unit, parse
+from vidrepro.models.taps import taps_of
 
 # A nested unit's gates by the released attribute names: ours number the units in the order they run.
 RELEASED_GATES = {"C": {"C": "gates0"}, "ST": dict.fromkeys("THW", "gates0")}
@@ -172,3 +173,58 @@ def test_a_wrong_composition_is_refused_with_its_position(text: str, position: i
     with pytest.raises(ModelError, match=f"position {position}\n?") as refusal:
         parse(text)
     assert expected in str(refusal.value)
+
+
+def test_a_tap_shows_every_gate_and_only_then_the_plain_way_is_taken() -> None:
+    """One for each gate, broadcast along the axis it pools; what a tap returns is what gates the maps."""
+    torch.manual_seed(5)
+    module = AttentionInAttention(3, 4, "CinST->STinC").eval()
+    x = torch.randn(8, 3, 5, 6)
+    expected = module(x)
+    taps = taps_of(module)
+    assert [tap.what for tap in taps.values()] == [*"CTHW", *"THWC"]
+    seen: dict[str, Tensor] = {}
+    handles = [
+        tap.register_forward_hook(lambda tap, _, out, name=name: seen.setdefault(name, out))
+        for name, tap in taps.items()
+    ]
+    torch.testing.assert_close(module(x), expected)
+    sizes = {"N": 2, "T": 4, "C": 3, "H": 5, "W": 6, "1": 1}
+    for name, tap in taps.items():
+        assert seen[name].shape == tuple(sizes[axis] for axis in tap.axes)
+        assert tap.axes == tuple("1" if axis == tap.what else axis for axis in "NTCHW")
+        gate = seen[name].detach()
+        assert gate.min() > 0 and gate.max() < 1
+    for handle in handles:
+        handle.remove()
+
+
+@pytest.mark.parametrize("spec", [*SPECS, "CinSTinC"])
+def test_every_gate_forced_open_by_its_tap_is_the_identity(spec: str) -> None:
+    torch.manual_seed(6)
+    module = AttentionInAttention(3, 4, spec)
+    x = torch.randn(8, 3, 5, 6)
+    handles = [tap.register_forward_hook(lambda _, __, out: torch.ones_like(out)) for tap in taps_of(module).values()]
+    torch.testing.assert_close(module(x), x)
+    for handle in handles:
+        handle.remove()
+    assert (module(x) - x).abs().max().item() > 0.1
+
+
+@pytest.mark.parametrize("what", "CTHW")
+def test_one_gate_is_replaced_alone(what: str) -> None:
+    """Within CinST: the C gate changes only what the others pool; each of the others is a third of the product."""
+    torch.manual_seed(7)
+    module = AttentionInAttention(3, 4, "CinST").eval()
+    x = torch.randn(8, 3, 5, 6)
+    tap = next(tap for tap in taps_of(module).values() if tap.what == what)
+    gates: list[Tensor] = []
+    handle = tap.register_forward_hook(lambda _, __, out: gates.append(out))
+    before = module(x)
+    handle.remove()
+    tap.register_forward_hook(lambda _, __, out: torch.zeros_like(out))
+    change = before - module(x)
+    if what == "C":
+        assert float(change.abs().max()) > 0
+    else:
+        torch.testing.assert_close(change.view(2, 4, 3, 5, 6), x.view(2, 4, 3, 5, 6) * gates[0] / 3)

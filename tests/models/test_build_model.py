@@ -17,6 +17,7 @@ from vidrepro.models import (
     build_model,
     check_config,
     mechanism_names,
+    module_names,
     takes_option,
 )
 
@@ -35,13 +36,15 @@ ALIKE = {"C", "ST", "C->ST", "ST->C", "C+ST", "CinST", "STinC", "STinC->CinST", 
 
 
 def test_names() -> None:
-    assert backbone_names() == ["i3d-resnet18", "micro", "mobilenetv2", "resnet18", "resnet50"]
+    blockwise = ["i3d-resnet18", "micro", "mobilenetv2", "resnet18", "resnet50"]
+    assert backbone_names() == [*blockwise, "slow-micro", "slow-r101", "slow-r50", "tcnn"]
     assert set(mechanism_names()) >= {"none", "tsm", "m2a", "m2a-motion", "m2a-attention", "tea", "tdn", "tam"}
     assert set(mechanism_names()) >= {"tea-original", "tdn-original", "tam-original"}
+    assert set(mechanism_names()) - set(module_names()) == {"st-abn", "sparse-spatial"}
 
 
 @pytest.mark.parametrize("variant", ["official", "paper"])
-@pytest.mark.parametrize("mechanism", [name for name in mechanism_names() if name not in ALIKE])
+@pytest.mark.parametrize("mechanism", [name for name in module_names() if name not in ALIKE])
 @pytest.mark.parametrize(
     ("backbone", "width"),
     [("micro", 8), ("resnet18", 8), ("resnet50", 8), ("mobilenetv2", 0.35), ("i3d-resnet18", 8)],
@@ -81,7 +84,7 @@ def test_parameters(backbone: str, mechanism: str, variant: str, parameters: int
 def test_none_cannot_see_the_order_of_frames_and_the_mechanisms_can() -> None:
     x = clips(6).double()
     reversed_clips = x.flip(1)
-    for mechanism in mechanism_names():
+    for mechanism in module_names():
         model = built(0, "micro", mechanism, frames=6, classes=4).double().eval()
         change = (model(x) - model(reversed_clips)).abs().max().item()
         # attention is symmetric in time, and so are TDN's two directions together
@@ -204,7 +207,7 @@ def test_settings_are_refused_in_the_words_of_building(changes: dict[str, Any], 
 
 
 @pytest.mark.parametrize("variant", ["official", "paper"])
-@pytest.mark.parametrize("mechanism", mechanism_names())
+@pytest.mark.parametrize("mechanism", module_names())
 def test_good_settings_pass_and_nothing_is_built(mechanism: str, variant: str) -> None:
     before = torch.get_rng_state()  # whatever is built draws its start from here
     check_config(settings(mechanism=mechanism, variant=variant, temporal_shift=True))

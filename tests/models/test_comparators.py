@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vidrepro.models import build_mechanism, build_model
+from vidrepro.models.taps import taps_of
 
 CHANNELS, FRAMES, SIDE = 16, 5, 9
 LOCAL_IN_TIME = ("ge3d-dw333", "cbam3d-377")
@@ -149,3 +150,24 @@ def test_the_reduction_leaves_at_least_one_channel(name: str) -> None:
         assert linear.weight.shape == (inner, channels)
     linear = next(part for part in build_mechanism(name, 64, 2, reduction=4).modules() if isinstance(part, nn.Linear))
     assert linear.weight.shape == (16, 64)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_taps(name: str) -> None:
+    """They show gates in (0, 1) of the shape they say; opened, all of them together are the identity."""
+    module, x = module_of(name), frames(2)
+    plain = module(x)
+    seen: list[Tensor] = []
+    taps = list(taps_of(module).values())
+    assert [tap.what for tap in taps] == (["channel", "spatial"] if name.startswith("cbam") else [taps[0].what])
+    handles = [tap.register_forward_hook(lambda *call: seen.append(call[2])) for tap in taps]
+    torch.testing.assert_close(module(x), plain)
+    sizes = {"N": 2, "N*T": 2 * FRAMES, "C": CHANNELS, "H": SIDE, "W": SIDE, "1": 1}
+    for tap, gate in zip(taps, seen, strict=True):
+        assert gate.shape == tuple(sizes[axis] for axis in tap.axes)
+        assert gate.min() > 0 and gate.max() < 1
+    for handle in handles:
+        handle.remove()
+    for tap in taps:
+        tap.register_forward_hook(lambda *call: torch.ones_like(call[2]))
+    torch.testing.assert_close(module(x), x)

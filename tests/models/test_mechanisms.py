@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidrepro.errors import ModelError, UnknownNameError
-from vidrepro.models import build_mechanism, mechanism_names
+from vidrepro.models import build_mechanism, module_names
 from vidrepro.models.mechanisms import resolve_mechanism
 from vidrepro.models.mechanisms.m2a import FrameAttention, FrameDifference
 
@@ -165,7 +165,7 @@ def test_attention_ignores_the_order_of_frames_and_motion_does_not() -> None:
     assert (motion(x[order]) - motion(x)[order]).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("name", [name for name in mechanism_names() if name != "none"])
+@pytest.mark.parametrize("name", [name for name in module_names() if name != "none"])
 @pytest.mark.parametrize("variant", ["official", "paper"])
 def test_clips_of_a_batch_do_not_touch(name: str, variant: str) -> None:
     module = build_mechanism(name, 16, 3, variant=variant).double().eval()  # in training a batch norm joins clips
@@ -190,7 +190,7 @@ def test_temporal_shift_moves_what_it_says(clips: int, frames: int, channels: in
         assert torch.equal(out[:, t, 2 * fold :], before[:, t, 2 * fold :])
 
 
-@pytest.mark.parametrize("name", mechanism_names())
+@pytest.mark.parametrize("name", module_names())
 def test_memory_layout_changes_nothing(name: str) -> None:
     module = build_mechanism(name, 16, 4).double()
     x = random_frames(8, 16, 5, 3)

@@ -30,6 +30,17 @@ def test_cosine_schedule() -> None:
         assert learning_rate(recipe, position) == pytest.approx(0.5 * (1 + math.cos(math.pi * position / 10)))
 
 
+def test_cosine_schedule_can_end_above_zero() -> None:
+    """T-CNN's: from 0.1 to 1e-4, scaled with the batch as the peak is."""
+    recipe = TrainConfig(epochs=150, learning_rate=0.1, schedule="cosine", min_learning_rate=1e-4)
+    for position in (0, 37.5, 75, 149.99):
+        expected = 1e-4 + (0.1 - 1e-4) / 2 * (1 + math.cos(math.pi * position / 150))
+        assert learning_rate(recipe, position) == pytest.approx(expected)
+    assert learning_rate(recipe, 149.99) == pytest.approx(1e-4, rel=1e-3)
+    halved = recipe.model_copy(update={"batch_size": 8, "base_batch": 16})
+    assert learning_rate(halved, 75) == pytest.approx(learning_rate(recipe, 75) / 2)
+
+
 def test_warm_up_rises_linearly() -> None:
     recipe = TrainConfig(epochs=10, learning_rate=1.0, schedule="constant", warmup_epochs=4)
     assert [learning_rate(recipe, position) for position in (0, 1, 2, 4, 9)] == [0, 0.25, 0.5, 1, 1]

@@ -10,13 +10,12 @@ import typer
 from vidrepro.cli import options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from rich.console import Console
 
-    from vidrepro.config import RunConfig
+    from vidrepro.cli.ablate_parts import Part
     from vidrepro.data.manifest import Manifest
-    from vidrepro.experiments import Row
     from vidrepro.experiments.setting import Setting
     from vidrepro.training.ablation import Job
 
@@ -42,6 +41,7 @@ def ablate(
         int | None, typer.Option("--jobs", min=1, help="Runs side by side, one thread each (default: one per core).")
     ] = None,
     weights: options.Weights = None,
+    start: options.From = None,
     overrides: options.Overrides = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the runs, their settings and states; do nothing.")
@@ -69,34 +69,35 @@ def ablate(
 
       vidrepro ablate m2a --dataset ucf101 --folds all
 
+      vidrepro ablate tcnn --table 2 --rows t-cnn --dataset ucf101 --folds all --from RUN
+
       vidrepro ablate m2a --rows none,m2a,my_package.my_module:MyMechanism
     """
     from vidrepro import files
+    from vidrepro.cli.ablate_parts import find_parts, fingerprint_under, print_part, print_plans
     from vidrepro.cli.output import console, interruptible
     from vidrepro.cli.train import with_weights
-    from vidrepro.experiments import select_rows
-    from vidrepro.experiments.setting import select_setting
 
     data_folder, results_folder = files.data_folder(data), files.results_folder(results)
     out = console(for_json=json)
-    setting = select_setting(
+    parts = find_parts(
         paper,
+        table,
+        rows,
+        folds,
         dataset=dataset,
         preset=preset,
         backbone=backbone,
         overrides=with_weights(overrides, weights),
+        start=start,
         data=data_folder,
+        results=results_folder,
     )
-    selected = select_rows(setting.paper, table, rows, backbone)
-    out.print(f"[bold]{setting.sentence}[/bold]")
-    under = _settings_of_folds(setting, folds)
-    named = f"; folds {', '.join(map(str, under))}" if folds is not None else ""
-    out.print(f"Preset '{setting.preset}'; seeds {seeds}{named}; results in {results_folder}.")
+    for part in parts:
+        print_part(out, part, folds, seeds, results_folder)
     wanted_seeds = _seeds(seeds)
-    resolved = [pair for one in under.values() for pair in _resolve(one, selected)]
     if dry_run:
-        fingerprint = _prepared_fingerprint(setting)
-        _print_plan(out, resolved, wanted_seeds, _own_fold(setting), fingerprint, results_folder, json)
+        print_plans(out, parts, wanted_seeds, results_folder, json)
         return
 
     from vidrepro.data.sources.parallel import usable_cores
@@ -108,81 +109,52 @@ def ablate(
     threads = max(1, usable_cores() // parallel)
     files.make_folder(results_folder)  # refused now rather than after minutes of preparation
     with interruptible():
-        _prepare_embedded(out, setting, json=json)
-        manifest = setting.load_manifest()
-        _make_cache(out, manifest, cache)
-        planned = ablation.plan(resolved, wanted_seeds, _fingerprint_under(manifest), results_folder)
-        for job in planned:
-            job.arguments = _train_arguments(
-                job,
-                _setting_of(job, under),
-                device=device,
-                threads=threads,
-                workers=workers,
-                cache=cache,
-                results=results_folder,
-            )
-        done = [job for job in planned if job.finished]
+        planned: dict[str, Job] = {}
+        for part in parts:
+            _prepare_embedded(out, part.setting, json=json)
+            manifest = part.setting.load_manifest()
+            _make_cache(out, manifest, cache)
+            for job in ablation.plan(part.resolved, wanted_seeds, fingerprint_under(manifest), results_folder):
+                job.arguments = _train_arguments(
+                    job,
+                    _setting_of(job, part.under),
+                    device=device,
+                    threads=threads,
+                    workers=workers,
+                    cache=cache,
+                    results=results_folder,
+                )
+                planned.setdefault(job.name, job)
+        jobs_of_all = list(planned.values())
+        done = [job for job in jobs_of_all if job.finished]
         if done:
-            out.print(f"{len(done)} of {len(planned)} runs are finished already and are not repeated.")
-        _run(out, planned, results_folder, parallel, ablation.execute)
-    _print_tables(setting, [row.table for row in selected], results_folder, data_folder, json)
+            out.print(f"{len(done)} of {len(jobs_of_all)} runs are finished already and are not repeated.")
+        _run(out, jobs_of_all, results_folder, parallel, ablation.execute)
+        for part in parts:
+            _evaluate_derived(out, part, wanted_seeds, results_folder, device=device, workers=workers)
+    datasets = {part.setting.dataset for part in parts}
+    tables = [row.table for part in parts for row in part.rows]
+    only = datasets.pop() if len(datasets) == 1 else None
+    _print_tables(parts[0].setting, tables, results_folder, data_folder, only, json)
 
 
-def _resolve(setting: Setting, rows: Sequence[Row]) -> list[tuple[str, RunConfig]]:
-    """Every row's config, checked before anything is prepared, written or trained."""
-    from vidrepro.experiments.overrides import require_some_row_takes
-    from vidrepro.models import check_config
+def _evaluate_derived(
+    out: Console, part: Part, seeds: Sequence[int], results: Path, *, device: str, workers: int
+) -> None:
+    """Look at the runs again as the selected rows ask: other views, or attention replaced; kept for the table."""
+    from vidrepro.evaluation.row_evaluations import evaluate_rows
 
-    require_some_row_takes(rows, setting.overrides)
-    resolved = [(row.id, setting.resolve(row.id)) for row in rows]
-    for _, config in resolved:
-        check_config(config.model)
-    return resolved
-
-
-def _settings_of_folds(setting: Setting, folds: str | None) -> dict[str | None, Setting]:
-    """The setting once for each fold of ``--folds``, by the fold's name; without ``--folds`` as it is.
-
-    The fold that the dataset was prepared with is the manifest's own: its runs are those made without naming a fold.
-
-    Raises:
-        ConfigError: if the dataset has no official folds that ``all`` could mean, or ``--set`` names a fold too.
-    """
-    from dataclasses import replace
-
-    from vidrepro.errors import ConfigError
-    from vidrepro.report.fold_groups import FOLD_KEY
-    from vidrepro.report.folds import OFFICIAL_FOLDS
-
-    if folds is None:
-        return {None: setting}
-    if any(text.startswith(FOLD_KEY) for text in setting.overrides):
-        raise ConfigError("--folds and --set data.fold=... both name a fold", given=folds, allowed="one of them")
-    names = [name.strip() for name in folds.split(",")]
-    if names == ["all"]:
-        names = list(OFFICIAL_FOLDS.get(setting.dataset, ()))
-    if not all(names) or not names:
-        raise ConfigError(
-            f"--folds names no fold of '{setting.dataset}'",
-            given=folds,
-            allowed=f"names such as split1,split2; all, of {', '.join(OFFICIAL_FOLDS)}",
+    if any(row.derived is not None for row in part.rows):
+        evaluate_rows(
+            part.setting.paper,
+            part.rows,
+            list(part.under.values()),
+            seeds,
+            results,
+            device=device,
+            workers=workers,
+            say=lambda text: out.print(text, style="dim"),
         )
-    own = _own_fold(setting)
-    return {
-        name: setting if name == own else replace(setting, overrides=(*setting.overrides, f"{FOLD_KEY}{name}"))
-        for name in names
-    }
-
-
-def _own_fold(setting: Setting) -> str | None:
-    """The fold that the dataset was prepared with; None if it has no folds or is not prepared."""
-    from vidrepro.data.dataset_info import read_info
-    from vidrepro.files import is_prepared
-
-    if not is_prepared(setting.data, setting.dataset):
-        return None
-    return read_info(setting.data / setting.dataset / "dataset.json", setting.dataset).get("fold")
 
 
 def _setting_of(job: Job, under: dict[str | None, Setting]) -> Setting:
@@ -239,73 +211,6 @@ def _train_arguments(
     return [*arguments, "--data", str(setting.data), "--results", str(results)]
 
 
-def _fingerprint_under(manifest: Manifest) -> Callable[[RunConfig], str]:
-    """The dataset's fingerprint as a run sees it: under the fold and the task of its config."""
-    return lambda config: manifest.selection_fingerprint(fold=config.data.fold, task=config.data.task)
-
-
-def _prepared_fingerprint(setting: Setting) -> Callable[[RunConfig], str] | None:
-    from vidrepro.data.manifest import load_manifest
-    from vidrepro.files import is_prepared
-
-    if not is_prepared(setting.data, setting.dataset):
-        return None
-    return _fingerprint_under(load_manifest(setting.dataset, setting.data))
-
-
-def _print_plan(
-    out: Console,
-    resolved: list[tuple[str, Any]],
-    seeds: list[int],
-    own_fold: str | None,
-    fingerprint: Callable[[RunConfig], str] | None,
-    results: Path,
-    json: bool,
-) -> None:
-    from rich.table import Table
-
-    from vidrepro.cli.output import print_json
-    from vidrepro.runs.folder import RUN_FILE, run_id, runs_folder
-
-    cells = []
-    for experiment, config in resolved:
-        for seed in seeds:
-            name = run_id(config, fingerprint(config), seed) if fingerprint else None
-            finished = name is not None and (runs_folder(results) / name / RUN_FILE).is_file()
-            state = "finished" if finished else "to run" if name else f"{config.dataset} not prepared"
-            cells.append(
-                {
-                    "experiment": experiment,
-                    "seed": seed,
-                    "fold": config.data.fold or own_fold,
-                    "run": name,
-                    "state": state,
-                    "config_fingerprint": config.fingerprint,
-                    "config": config.model_dump(mode="json"),
-                }
-            )
-    if json:
-        print_json(cells)
-        return
-    shown = Table(title=f"{len(cells)} runs", title_justify="left")
-    for column in ("experiment", "seed", "fold", "backbone", "mechanism", "protocol", "epochs", "config", "state"):
-        shown.add_column(column)
-    for (experiment, config), cell in zip([item for item in resolved for _ in seeds], cells, strict=True):
-        mechanism = config.model.mechanism + (" + shift" if config.model.temporal_shift else "")
-        shown.add_row(
-            experiment,
-            str(cell["seed"]),
-            config.data.fold or own_fold or "-",
-            config.model.backbone,
-            mechanism,
-            str(config.data.protocol),
-            str(config.train.epochs),
-            config.fingerprint,
-            str(cell["state"]),
-        )
-    out.print(shown)
-
-
 def _run(out: Console, planned: Sequence[Job], results: Path, parallel: int, execute: Any) -> None:
     from rich.live import Live
 
@@ -356,13 +261,15 @@ def _result_line(results: Path, job: Job) -> str:
     return f"{job.experiments[0]}{fold} seed {job.seed}: top-1 {best['top1']:.1f} %{pair}, {record['seconds']:.0f} s"
 
 
-def _print_tables(setting: Setting, tables: list[str], results: Path, data: Path, json: bool) -> None:
+def _print_tables(
+    setting: Setting, tables: list[str], results: Path, data: Path, dataset: str | None, json: bool
+) -> None:
     from vidrepro.cli.table import write_tables
 
     write_tables(
         setting.paper.name,
         tables=list(dict.fromkeys(tables)),
-        dataset=setting.dataset,
+        dataset=dataset,
         preset=setting.preset,
         results=results,
         data=data,

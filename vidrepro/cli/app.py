@@ -11,9 +11,11 @@ from vidrepro.cli.ablate import ablate
 from vidrepro.cli.compare import compare
 from vidrepro.cli.datasets import PrepareCommand
 from vidrepro.cli.doctor import doctor
+from vidrepro.cli.ensemble import ensemble
 from vidrepro.cli.evaluate import evaluate
 from vidrepro.cli.explain import explain
 from vidrepro.cli.import_checkpoint import import_checkpoint
+from vidrepro.cli.invert import invert
 from vidrepro.cli.measure import measure
 from vidrepro.cli.prepare import prepare
 from vidrepro.cli.runs import runs
@@ -31,7 +33,9 @@ app = typer.Typer(
 )
 
 app.command(cls=PrepareCommand)(prepare)
-for command in (ablate, train, evaluate, measure, table, compare, show, runs, doctor, import_checkpoint):
+for command in (
+    ablate, train, evaluate, ensemble, invert, measure, table, compare, show, runs, doctor, import_checkpoint,
+):  # fmt: skip
     app.command(command.__name__.replace("_", "-"))(command)
 app.add_typer(explain)
 

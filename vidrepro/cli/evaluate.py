@@ -14,6 +14,10 @@ def evaluate(
     protocol: Annotated[
         str | None, typer.Option("--protocol", help="frames x crops x clips @ size (default: the run's own).")
     ] = None,
+    average: Annotated[
+        str | None,
+        typer.Option("--average", help="Mean over a clip's views of logits, or softmax (default: the run's own)."),
+    ] = None,
     split: Annotated[
         str | None, typer.Option("--split", help="train, val or test (default: val, or test where there is no val).")
     ] = None,
@@ -26,9 +30,13 @@ def evaluate(
 ) -> None:
     """Evaluate a finished run under a named protocol and save its per-clip scores.
 
+    A protocol with several crops (left, right, centre) or clips looks at a video that many times; the views are a batch
+    and the mean of their logits is the video's. That is the released test code of TSM and AIA; its optional softmax of
+    the mean changes no accuracy and is what vidrepro ensemble --average softmax combines.
+
     Examples:
 
-      vidrepro evaluate synthetic_micro_m2a --protocol 8x1x1@48
+      vidrepro evaluate synthetic_micro_m2a --protocol 8x3x2@48
 
       vidrepro evaluate synthetic_micro_m2a --checkpoint last --json
     """
@@ -43,6 +51,7 @@ def evaluate(
         folder,
         data=files.data_folder(data),
         protocol=protocol,
+        average=average,
         split=split,
         which=checkpoint,
         device=device,
@@ -56,7 +65,15 @@ def evaluate(
     console().print(
         f"{result['run']} ({result['checkpoint']}): top-1 {result['top1']:.1f} %, top-5 {result['top5']:.1f} %, "
         f"mean-class {result['mean_class']:.1f} %{pair} on {result['clips']} {which}, {result['bad']} bad ones "
-        f"excluded ({result['protocol']})\nscores: {result['scores']}"
+        f"excluded ({result['protocol']})\n{_cost_text(result)}scores: {result['scores']}"
     )
     if lacking := incomplete_text(result["completeness"]):
         console().print(lacking, markup=False)
+
+
+def _cost_text(result) -> str:  # type: ignore[no-untyped-def]
+    """What a clip costs and how its views are combined, as a line; empty where neither can be said."""
+    views, gmacs = result["views"], result["gmacs_per_view"]
+    parts = [f"cost: {gmacs:.4g} GMACs a view (conv + linear) x {views} views"] if gmacs is not None else []
+    parts += [f"mean of the views' {result['averaged']}"] if views > 1 else []
+    return f"{', '.join(parts)}\n" if parts else ""

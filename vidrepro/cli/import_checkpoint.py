@@ -20,7 +20,9 @@ def import_checkpoint(
         str | None,
         typer.Option("--mechanism", help="As it was trained: its keys do not tell. Without it, those that fit."),
     ] = None,
-    source: Annotated[str, typer.Option("--source", help="Whose code wrote it: m2a (gebob19/M2A) or aia.")] = "m2a",
+    source: Annotated[
+        str, typer.Option("--source", help="Whose code wrote it: m2a (gebob19/M2A), aia, stabn or pytorchvideo.")
+    ] = "m2a",
     variant: Annotated[str, typer.Option("--variant", help="official or paper.")] = "official",
     temporal_shift: Annotated[bool, typer.Option("--temporal-shift", help="It was trained with TSM's shift.")] = False,
     frames: Annotated[int, typer.Option("--frames", min=1, help="Frames a clip it was trained with.")] = 8,
@@ -38,15 +40,17 @@ def import_checkpoint(
 ) -> None:
     """Rename a released checkpoint's tensors to ours and say what became of every key.
 
-    What is written carries the mechanism it was imported for; --weights refuses it in any other.
+      What is written carries the mechanism it was imported for; --weights refuses it in any other.
 
-    Examples:
+      Examples:
 
-      vidrepro import-checkpoint ssv2.pth --source m2a --backbone resnet18 --mechanism m2a --out m2a_r18.pt
+        vidrepro import-checkpoint ssv2.pth --source m2a --backbone resnet18 --mechanism m2a --out m2a_r18.pt
 
-      vidrepro import-checkpoint i3d.pth --backbone i3d-resnet18 --mechanism m2a --set input_layout=released --out i.pt
+        vidrepro import-checkpoint i3d.pth --backbone i3d-resnet18 --mechanism m2a --set input_layout=released --out i.pt
 
-      vidrepro import-checkpoint c.pth --source aia --backbone resnet50 --mechanism "CinST->STinC" --out aia_r50.pt
+        vidrepro import-checkpoint e.pth --source stabn --backbone slow-r50 --mechanism st-abn --frames 32 --out stabn.pt
+
+    vidrepro import-checkpoint c.pth --source aia --backbone resnet50 --mechanism "CinST->STinC" --out aia_r50.pt
     """
     from vidrepro.cli.output import console, print_json
     from vidrepro.config import parse_override
@@ -73,7 +77,7 @@ def import_checkpoint(
     accepted = report.complete or allow_partial
     if accepted:
         imported.write(out)
-    lists = {name: getattr(report, name) for name in ("loaded", "missing", "unexpected", "wrong_shape")}
+    lists = {name: getattr(report, name) for name in ("loaded", "missing", "unexpected", "wrong_shape", "unused")}
     if json:
         counts = {name: len(keys) for name, keys in lists.items()}
         about = {key: value for key, value in imported.record.items() if key != "report"}
@@ -84,7 +88,7 @@ def import_checkpoint(
         say = console().print
         for name, keys in lists.items():
             say(f"{name.replace('_', ' ')}: {len(keys)}", markup=False)
-            for key in keys if name != "loaded" else ():
+            for key in keys if name not in ("loaded", "unused") else ():
                 say(f"  {key}", markup=False)
     if not accepted:
         raise CheckpointError(

@@ -198,24 +198,25 @@ def _measure_step(out: Console, rounds: int | None, device: str, json: bool) -> 
     if json:
         print_json(records)
         return
-    for case in dict.fromkeys(record["case"] for record in records):
-        rows = [record for record in records if record["case"] == case]
+    for quantity, case in dict.fromkeys((record["quantity"], record["case"]) for record in records):
+        rows = [record for record in records if (record["quantity"], record["case"]) == (quantity, case)]
         where = rows[0]
+        pairs = f", median of {where['pairs']} pairs in turns" if where["pairs"] > 1 else ""
         grid = Table(
-            title=f"training step of {case}: {where['device']}, {where['threads']} threads, eager, torch "
-            f"{where['torch']}, median of {where['pairs']} pairs in turns",
+            title=f"{quantity}, {case}: {where['device']}, {where['threads']} threads, eager, torch {where['torch']}"
+            f"{pairs}",
             title_justify="left",
         )
         grid.add_column("what", no_wrap=True)
-        for name in ("ms a step", "over none", "95 % bootstrap", "may be at most"):
+        for name in ("MB" if where["bytes"] else "ms", "ratio", "95 % bootstrap", "may be at most"):
             grid.add_column(name, justify="right")
         for record in rows:
             interval = record["interval"]
             bar = "" if record["bar"] is None else f"{record['bar']:.2f} " + ("✓" if record["met"] else "✗")
             grid.add_row(
                 record["name"],
-                f"{1000 * record['seconds']:.0f}",
-                f"{record['ratio']:.3f} x",
+                f"{record['bytes'] / 1e6:.0f}" if record["bytes"] else f"{1000 * record['seconds']:.0f}",
+                f"{record['ratio']:.3f} x" + ("" if record["over"] == "none" else f" of {record['over']}"),
                 "" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}",
                 bar,
             )
@@ -266,17 +267,22 @@ def _print_costs(out: Console, records: Sequence[dict[str, Any]]) -> None:
     from rich.table import Table
 
     first = records[0]
-    clip = f"{first['frames']}x{first['size']}x{first['size']}, {first['classes']} classes"
-    grid = Table(title=f"GMACs of one clip, {clip}, eval mode", title_justify="left")
+    frames = " or ".join(str(count) for count in sorted({record["frames"] for record in records}))
+    clip = f"{frames}x{first['size']}x{first['size']}, {first['classes']} classes"
+    views = any(record["views"] != 1 for record in records)
+    params = any(record["printed_params"] is not None for record in records)
+    of = "view" if views else "clip"
+    grid = Table(title=f"GMACs of one {of}, {clip}, eval mode", title_justify="left")
     for name in ("experiment", "row", "backbone"):
         grid.add_column(name, no_wrap=True)
-    for name in ("fvcore", "conv+linear", "printed convention", "printed", "parameters"):
+    heads = ["fvcore", "conv+linear", "printed convention", "printed", *(["views", "fvcore x views"] if views else [])]
+    for name in (*heads, "parameters", *(["printed, M"] if params else [])):
         grid.add_column(name, justify="right")
     rules = list(dict.fromkeys(record["rule"] for record in records if record["rule"]))
     marks = {rule: chr(ord("a") + number) for number, rule in enumerate(rules)}
     for record in records:
         if record["not_measured"]:
-            cells = [record["backbone"] or "–", "–", "–", "–", _printed(record), "–"]
+            cells = [record["backbone"] or "–", "–", "–", "–", _printed(record), *(["–", "–"] if views else []), "–"]
         else:
             convention = record["gmacs_printed_convention"]
             cells = [
@@ -285,8 +291,10 @@ def _print_costs(out: Console, records: Sequence[dict[str, Any]]) -> None:
                 f"{record['gmacs_conv_linear']:.3f}",
                 "" if convention is None else f"{convention:.3f} {marks[record['rule']]}",
                 _printed(record),
+                *([str(record["views"]), f"{record['gmacs_fvcore'] * record['views']:.1f}"] if views else []),
                 f"{record['params']:,}",
             ]
+        cells += [_printed(record, "printed_params")] if params else []
         grid.add_row(record["experiment"], record["label"], *cells)
     out.print(grid)
     for reason in dict.fromkeys(record["not_measured"] for record in records if record["not_measured"]):
@@ -306,11 +314,11 @@ def _print_costs(out: Console, records: Sequence[dict[str, Any]]) -> None:
         out.print("conv, linear and matrix products: three independent counters agree on every row")
 
 
-def _printed(record: dict[str, Any]) -> str:
-    if record["printed"] is None:
+def _printed(record: dict[str, Any], name: str = "printed") -> str:
+    if record[name] is None:
         return ""
-    mark = {True: " [green]✓[/green]", False: " [red]✗[/red]", None: ""}[record["matches_printed"]]
-    return f"{record['printed']:.{record['printed_decimals']}f}{mark}"
+    mark = {True: " [green]✓[/green]", False: " [red]✗[/red]", None: ""}[record[f"matches_{name}"]]
+    return f"{record[name]:.{record[f'{name}_decimals']}f}{mark}"
 
 
 def _print_rates(out: Console, target: str, records: Sequence[dict[str, Any]]) -> None:

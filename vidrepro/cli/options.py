@@ -28,6 +28,12 @@ Overrides = Annotated[
 Weights = Annotated[
     Path | None, typer.Option("--weights", help="Start from the weights in this file (a state dict of tensors).")
 ]
+From = Annotated[
+    str | None,
+    typer.Option(
+        "--from", metavar="RUN|ROW", help="Start from a finished run, or from a row's run with the same seed."
+    ),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Loader processes a run; results do not depend on it.")]
 Cache = Annotated[

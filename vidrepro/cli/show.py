@@ -159,11 +159,13 @@ def _row(
 ) -> dict[str, Any]:
     from vidrepro.experiments import select_setting
     from vidrepro.experiments.overrides import require_some_row_takes
-    from vidrepro.report.describe import describe_row
+    from vidrepro.report.describe import describe_row, describe_unrun_row
 
     setting = select_setting(
-        row.paper, dataset=dataset, preset=preset, backbone=backbone, overrides=overrides, data=data
+        row.paper, dataset=dataset, preset=preset, backbone=backbone, overrides=overrides, data=data, experiment=row.id
     )
+    if not row.is_trained:
+        return describe_unrun_row(row) | {"sentence": setting.sentence}
     require_some_row_takes([row], setting.overrides)
     return describe_row(row, setting.resolve(row.id)) | {
         "preset": setting.preset,
@@ -200,8 +202,10 @@ def _print_paper(out: Console, content: dict[str, Any]) -> None:
         for head in ("  experiment", "printed as", "top-1", "backbone", "mechanism"):
             shown.add_column(head, style="", header_style="dim")
         for row in table["rows"]:
-            cells = (row["label"], str(row["printed"].get("top1", "")), table["backbone"], network_text(row["model"]))
-            shown.add_row(f"  {row['experiment']}", *cells)
+            network = row["kind"] if row["kind"] != "trained" else network_text(row["model"])
+            network += f", {row['frames']} frames" if row["frames"] else ""
+            cells = (row["label"], str(row["top1"] if row["top1"] is not None else ""), row["backbone"], network)
+            shown.add_row(f"  {row['experiment']}", *map(escape, cells))
         out.print(shown)
         for doubt in table["doubts"]:
             out.print(f"  doubt: {escape(doubt['text'])}", style="dim")
@@ -262,6 +266,9 @@ def _print_row(out: Console, content: dict[str, Any]) -> None:
     printed = ", ".join(f"{name} {value}" for name, value in content["printed"].items() if value is not None)
     out.print(f"[bold]{content['experiment']}[/bold]: Table {content['table']}, {escape(content['label'])}")
     out.print(f"printed: {printed}")
+    if "config" not in content:
+        out.print(f"Not trained here: {escape(content['kind'])}")
+        return
     out.print(escape(content["sentence"]))
     out.print(f"Preset '{content['preset']}', config {content['config_fingerprint']}:")
     _print_pairs(out, flat_settings(content["config"]))

@@ -47,15 +47,12 @@ def write_figures(manifest: Manifest, folder: Path, *, split: str, classes: list
 
 
 def _labels(manifest: Manifest, wanted: list[str]) -> list[int]:
+    from vidrepro.data.class_names import split_numbers
     from vidrepro.data.contact_sheet import find_classes
 
     texts: list[str] = []
     for text in wanted:
-        numbers = [part.strip() for part in text.split(",")]
-        if text == FIGURE_CLASSES:
-            texts += _figure_classes(manifest)
-        else:
-            texts += numbers if all(part.isdecimal() for part in numbers) else [text]
+        texts += _figure_classes(manifest) if text == FIGURE_CLASSES else split_numbers([text])
     return find_classes(manifest, texts)
 
 

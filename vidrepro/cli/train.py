@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vidrepro.cli import options
+
+if TYPE_CHECKING:
+    from vidrepro.experiments.setting import Setting
 
 
 def train(
@@ -17,6 +20,7 @@ def train(
     preset: options.Preset = None,
     backbone: options.Backbone = None,
     weights: options.Weights = None,
+    start: options.From = None,
     overrides: options.Overrides = None,
     resume: Annotated[
         bool, typer.Option("--resume/--restart", help="Go on with an interrupted attempt, or forget it.")
@@ -38,6 +42,8 @@ def train(
       vidrepro train m2a/table1/m2a
 
       vidrepro train m2a/table1/none --seed 1 --set train.epochs=3
+
+      vidrepro train tcnn/table4/o+c+d --from tcnn/table4/o
     """
     from vidrepro import files
     from vidrepro.cli.output import console, interruptible, print_run
@@ -45,13 +51,19 @@ def train(
     from vidrepro.training.execute import execute_run
     from vidrepro.training.progress import ConsoleReporter, FileReporter, StopSignal
 
-    setting = select_setting(
-        experiment.split("/")[0],
-        dataset=dataset,
-        preset=preset,
-        backbone=backbone,
-        overrides=with_weights(overrides, weights),
-        data=files.data_folder(data),
+    data_folder, results_folder = files.data_folder(data), files.results_folder(results)
+    setting = start_from(
+        select_setting(
+            experiment.split("/")[0],
+            dataset=dataset,
+            preset=preset,
+            backbone=backbone,
+            overrides=with_weights(overrides, weights),
+            data=data_folder,
+            experiment=experiment,
+        ),
+        start,
+        results_folder,
     )
     config = setting.resolve(experiment)
     manifest = setting.load_manifest()
@@ -69,7 +81,7 @@ def train(
                 config,
                 manifest,
                 seed,
-                files.results_folder(results),
+                results_folder,
                 provenance=setting.provenance(),
                 device=device,
                 threads=threads,
@@ -89,3 +101,36 @@ def train(
 def with_weights(overrides: list[str] | None, weights: Path | None) -> list[str]:
     """``--weights FILE`` is a short form of ``--set model.weights=FILE``."""
     return [*(overrides or []), *([f"model.weights={weights}"] if weights else [])]
+
+
+def start_from(setting: Setting, start: str | None, results: Path) -> Setting:
+    """The setting with ``--from``: a run's checkpoint by its digest, or the row's run that has the same seed.
+
+    Args:
+        setting: without it. A row is resolved under the same dataset, preset, backbone and overrides, but for those of
+            ``train``: it may have been trained longer than what starts from it.
+        start: a row's id (``tcnn/table4/o``) or what `find_run` takes.
+        results: where the run lies.
+
+    Raises:
+        ConfigError: if start weights are given in another way too.
+        UnknownNameError: if there is no such row or run.
+        CheckpointError: if the run is not finished or its checkpoint is gone.
+    """
+    from dataclasses import replace
+
+    from vidrepro.config import START_RUN
+    from vidrepro.errors import ConfigError
+    from vidrepro.experiments.overrides import with_weights_digest
+    from vidrepro.runs.folder import find_run, weights_of_run
+
+    if start is None:
+        return setting
+    if any(text.startswith("model.weights") for text in setting.overrides):
+        raise ConfigError("--from and --weights both say what to start from", given=start, allowed="one of them")
+    if start.startswith(f"{setting.paper.name}/") and not Path(start).is_dir():
+        lasting = tuple(text for text in setting.overrides if not text.startswith("train."))
+        weights = f"model.weights={START_RUN}{replace(setting, overrides=lasting).resolve(start).fingerprint}"
+    else:
+        weights = f"model.weights={weights_of_run(find_run(results, start))}"
+    return replace(setting, overrides=with_weights_digest((*setting.overrides, weights)))

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from vidrepro.cost.shapes_only import off_meta, without_convolving
+
 with warnings.catch_warnings():
     # fvcore compiles a TorchScript loss when imported, which newer torch calls deprecated: not the user's concern
     warnings.simplefilter("ignore")
@@ -93,8 +95,16 @@ def count_with_fvcore(model: nn.Module, inputs: Tensor) -> FvcoreCount:
 
     Args:
         model: counted as it stands: put it into eval mode first, BatchNorm counts 5 per element in training, 2 here.
-        inputs: what the model is called with, e.g. (1, T, C, H, W).
+        inputs: what the model is called with, e.g. (1, T, C, H, W). On the meta device, with the model, the same is
+            counted without the convolutions' arithmetic, for networks that are too large to run.
     """
+    if inputs.is_meta:
+        with without_convolving():
+            return _trace_and_count(off_meta(model), torch.zeros(inputs.shape, dtype=inputs.dtype))
+    return _trace_and_count(model, inputs)
+
+
+def _trace_and_count(model: nn.Module, inputs: Tensor) -> FvcoreCount:
     analysis = FlopCountAnalysis(model, inputs)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
     analysis.set_op_handle(

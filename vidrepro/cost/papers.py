@@ -15,14 +15,17 @@ from typing import Any
 
 import vidrepro
 from vidrepro.config import ModelConfig, parse_override, resolve
-from vidrepro.cost.printed_convention import rule_for_cell
+from vidrepro.cost.printed_convention import FVCORE, PrintedRule, rule_for_cell
 from vidrepro.errors import ConfigError, ModelError, ResultsError, UnknownNameError
-from vidrepro.experiments import Paper, Row, load_paper
+from vidrepro.experiments import Ensemble, Evaluation, Paper, Row, load_paper
 from vidrepro.experiments.overrides import applicable_overrides, require_some_row_takes
 from vidrepro.experiments.schema import CostInput
 from vidrepro.files import atomic_write_json, atomic_write_text, fingerprint
 
 GMACS_UNIT = "GMAC"
+PARAMS_UNIT = "M"  # millions of parameters
+_ONLY_COUNTED = ("slow-r50", "slow-r101")  # hundreds of GMACs a clip: counted on the meta device, not computed
+_RATHER_COUNTED = ("resnet50",)  # tens of GMACs, many rows: likewise, unless the counters disagree there
 Record = dict[str, Any]
 
 
@@ -49,10 +52,11 @@ def measure_paper(
 
     Returns:
         One record per row: experiment, table, label, backbone, mechanism, temporal_shift, variant, frames, size,
-        classes; gmacs_fvcore, gmacs_conv_linear, gmacs_printed_convention, rule and rule_description, printed (the
-        paper's number), matches_printed (to the digits the table prints; None where it prints none), params,
-        by_operator, uncounted, components, elements, cross_check; not_measured, the reason why a row has no numbers
-        (they are None then), else None.
+        classes, views (looks at a video; all costs are of one); quoted (why nothing is run for it); gmacs_fvcore,
+        gmacs_conv_linear, gmacs_printed_convention, rule and rule_description, printed (the paper's number),
+        matches_printed (to the digits the table prints; None where it prints none), params, printed_params (in
+        millions), matches_printed_params, by_operator, uncounted, components, elements, cross_check; not_measured, the
+        reason why a row has no numbers (they are None then), else None.
 
     Raises:
         UnknownNameError: for an unknown paper or table, or for a name in `overrides` nobody knows.
@@ -82,22 +86,66 @@ def measure_row(
             built is told by the record.
     """
     record = _facts(paper, row)
-    network = resolve(row.layers, applicable_overrides(row, overrides)).model
+    if isinstance(row.derived, Ensemble):
+        members = [measure_row(paper, paper.row(name), costs, progress=progress) for name in row.derived.members]
+        record |= _sum_of_members(members)
+        return record | _compared_with_print(record)
+    if not row.built:
+        return record | {"not_measured": f"quoted, not built here: {row.quoted}"}
+    source = paper.row(row.derived.of) if isinstance(row.derived, Evaluation) else row
+    network = resolve(source.layers, applicable_overrides(source, overrides)).model
     record |= {key: getattr(network, key) for key in ("backbone", "mechanism", "temporal_shift", "variant")}
-    key = network_key(network, paper.cost_input)
+    clip = paper.cost_input.model_copy(update={"frames": record["frames"]})
+    try:
+        cost = _known_or_measured(network, clip, costs, progress and (lambda: progress(row.id)))
+        rule = rule_for_cell(paper.name, network.mechanism)
+        usual = paper.cost_input if rule is not None and rule.usual_frames else clip
+        basis = cost if usual == clip else _known_or_measured(network, usual, costs, None)
+    except (ModelError, UnknownNameError) as error:
+        if overrides:
+            raise
+        return record | {"not_measured": error.problem}
+    record |= cost | _printed_convention(rule, basis, clip.frames / usual.frames)
+    return record | _compared_with_print(record)
+
+
+def _known_or_measured(
+    network: ModelConfig, clip: CostInput, costs: CostCache, begin: Callable[[], None] | None
+) -> Record:
+    """A network's cost, read where it is known.
+
+    Raises:
+        ModelError, UnknownNameError: if it cannot be built.
+    """
+    key = network_key(network, clip)
     cost = costs.read(key)
     if cost is None:
-        if progress:
-            progress(row.id)
-        try:
-            _require_recorded_source(network)
-            cost = _measure(network, paper.cost_input)
-        except (ModelError, UnknownNameError) as error:
-            if overrides:
-                raise
-            return record | {"not_measured": error.problem}
+        if begin:
+            begin()
+        _require_recorded_source(network)
+        cost = _measure(network, clip)
         costs.write(key, cost)
-    return record | cost | _printed_convention(paper.name, network.mechanism, cost, record)
+    return cost
+
+
+def _sum_of_members(members: Sequence[Record]) -> Record:
+    """What an ensemble costs: every member once."""
+    unknown = [member for member in members if member["not_measured"]]
+    if unknown:
+        return {"not_measured": f"{unknown[0]['label']}: {unknown[0]['not_measured']}"}
+    total: Record = {key: members[0][key] for key in ("backbone", "mechanism", "temporal_shift", "variant")}
+    total |= {"frames": sum(member["frames"] for member in members), "views": max(m["views"] for m in members)}
+    for name in ("gmacs_fvcore", "gmacs_conv_linear", "gmacs_printed_convention", "params"):
+        values = [member[name] for member in members]
+        total[name] = None if None in values else sum(values)
+    for name in ("rule", "rule_description"):
+        total[name] = members[0][name]
+    for name in ("by_operator", "uncounted", "components", "elements"):
+        keys = dict.fromkeys(key for member in members for key in member[name])
+        total[name] = {key: sum(member[name].get(key, 0) for member in members) for key in keys}
+    agrees = all(member["cross_check"]["agrees"] for member in members)
+    disagreements = list(dict.fromkeys(text for m in members for text in m["cross_check"]["disagreements"]))
+    return total | {"cross_check": {"agrees": agrees, "disagreements": disagreements, "macs": {}}}
 
 
 def network_key(network: ModelConfig, clip: CostInput) -> str:
@@ -134,17 +182,17 @@ class CostCache:
                 atomic_write_text(self.folder.parent / ".gitignore", "*\n")
 
 
-def printed_cost(paper: Paper, row: Row) -> tuple[float | None, int]:
-    """The cost a row prints, in GMACs, and the number of decimals its column prints.
+def printed_cost(paper: Paper, row: Row, unit: str = GMACS_UNIT) -> tuple[float | None, int]:
+    """The cost a row prints, in GMACs (or parameters in millions, M), and the number of decimals its column prints.
 
     The decimals are the most any cell of the column shows: YAML does not keep the zero of 14.80.
     """
     printed = paper.table(row.table).printed
     for position, column in enumerate(printed.columns):
-        if column.unit == GMACS_UNIT:
+        if column.unit == unit:
             cells = [cells[position] for cells in printed.rows if isinstance(cells[position], int | float)]
             decimals = max((len(str(cell).partition(".")[2]) for cell in cells), default=0)
-            cell = row.printed[column.name]
+            cell = row.printed.get(column.name)
             return (float(cell) if isinstance(cell, int | float) else None), decimals
     return None, 0
 
@@ -156,6 +204,7 @@ _MEASURED = (
     "rule",
     "rule_description",
     "matches_printed",
+    "matches_printed_params",
     "params",
     "by_operator",
     "uncounted",
@@ -178,31 +227,49 @@ def _check_overrides(overrides: Sequence[str], rows: Sequence[Row]) -> None:
 
 def _facts(paper: Paper, row: Row) -> Record:
     printed, decimals = printed_cost(paper, row)
+    params, param_decimals = printed_cost(paper, row, PARAMS_UNIT)
+    source = paper.row(row.derived.of) if isinstance(row.derived, Evaluation) else row
+    network = source.model if source.built and not isinstance(row.derived, Ensemble) else {}
     return {
         "experiment": row.id,
         "table": row.table,
         "label": row.label,
-        **{key: row.model.get(key) for key in ("backbone", "mechanism", "temporal_shift", "variant")},
+        **{key: network.get(key) for key in ("backbone", "mechanism", "temporal_shift", "variant")},
         **paper.cost_input.model_dump(),
+        "frames": source.frames or paper.cost_input.frames,
+        "views": row.views,
         "printed": printed,
         "printed_decimals": decimals if printed is not None else None,
+        "printed_params": params,
+        "printed_params_decimals": param_decimals if params is not None else None,
+        "quoted": row.quoted,
         **dict.fromkeys(_MEASURED),
         "not_measured": None,
     }
 
 
-def _printed_convention(paper: str, mechanism: str, measured: Record, facts: Record) -> Record:
-    rule = rule_for_cell(paper, mechanism)
+def _printed_convention(rule: PrintedRule | None, measured: Record, times: float) -> Record:
     if rule is None:
         return {}
-    gmacs = rule.total(measured["components"]) / 1e9
-    decimals, printed = facts["printed_decimals"], facts["printed"]
+    components = measured["components"] | {FVCORE: measured["gmacs_fvcore"] * 1e9}
     return {
-        "gmacs_printed_convention": gmacs,
+        "gmacs_printed_convention": times * rule.total(components) / 1e9,
         "rule": rule.name,
         "rule_description": rule.description,
-        "matches_printed": None if printed is None else f"{gmacs:.{decimals}f}" == f"{printed:.{decimals}f}",
     }
+
+
+def _compared_with_print(record: Record) -> Record:
+    """Whether a count agrees with what is printed, to the printed digits; None where one of them is missing."""
+    compared = {}
+    for name, printed, counted in (
+        ("matches_printed", "printed", record["gmacs_printed_convention"]),
+        ("matches_printed_params", "printed_params", record["params"] and record["params"] / 1e6),
+    ):
+        digits = record[f"{printed}_decimals"]
+        known = record[printed] is not None and counted is not None
+        compared[name] = f"{counted:.{digits}f}" == f"{record[printed]:.{digits}f}" if known else None
+    return compared
 
 
 def _require_recorded_source(network: ModelConfig) -> None:
@@ -216,10 +283,25 @@ def _require_recorded_source(network: ModelConfig) -> None:
 
 
 def _measure(network: ModelConfig, clip: CostInput) -> Record:
+    if network.backbone not in (*_ONLY_COUNTED, *_RATHER_COUNTED):
+        return _measure_on("cpu", network, clip)
+    if network.backbone in _ONLY_COUNTED:
+        return _measure_on("meta", network, clip)
+    with suppress(RuntimeError):  # a mechanism that looks at values
+        counted = _measure_on("meta", network, clip)
+        if counted["cross_check"]["agrees"]:
+            return counted
+    return _measure_on("cpu", network, clip)
+
+
+def _measure_on(device: str, network: ModelConfig, clip: CostInput) -> Record:
+    import torch
+
     from vidrepro.cost.report import measure_model
     from vidrepro.models import build_from_config
 
-    model = build_from_config(network, frames=clip.frames, classes=clip.classes, pretrained=False)
+    with torch.device(device):
+        model = build_from_config(network, frames=clip.frames, classes=clip.classes, pretrained=False)
     return measure_model(model, frames=clip.frames, size=clip.size).as_dict()
 
 

@@ -121,6 +121,7 @@ def measure_model(model: nn.Module, *, frames: int, size: int, channels: int = 3
 
     Args:
         model: takes (N, T, C, H, W), as `vidrepro.models.build_model` returns it, on any device, in any float type.
+            On the meta device (built under ``torch.device("meta")``) it is counted without being computed.
         frames: T of the clip.
         size: its height and width in pixels.
         channels: its C.
@@ -134,7 +135,7 @@ def measure_model(model: nn.Module, *, frames: int, size: int, channels: int = 3
         # a model that cannot run fails here: fvcore would leave its hooks behind
         with counting_with_torch() as torch_count, modules.watching(model), calls:
             model(inputs)
-        fvcore = count_with_fvcore(model, inputs)
+        fvcore = count_with_fvcore(_AllLogits(model) if hasattr(model, "all_logits") else model, inputs)
     return CostReport(
         frames=frames,
         size=size,
@@ -152,6 +153,17 @@ def measure_model(model: nn.Module, *, frames: int, size: int, channels: int = 3
         elements={name: calls.elements[name] for name in ("layer_norm", "softmax")},
         cross_check=cross_check(fvcore, calls, torch_count[0]),
     )
+
+
+class _AllLogits(nn.Module):
+    """A classifier with all its outputs: a trace leaves out whatever the one returned does not hang on."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, clips: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(self.model.all_logits(clips).values())  # type: ignore[operator]
 
 
 def cross_check(fvcore: FvcoreCount, calls: CallCounter, torch_count: TorchCount) -> CrossCheck:

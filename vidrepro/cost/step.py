@@ -1,9 +1,13 @@
-"""What a mechanism adds to a training step: steps with and without it in turns, and the median of their ratios."""
+"""What a mechanism adds to a training step: steps with and without it in turns, and the median of their ratios.
+
+Beside the step, a case can ask for the forward pass alone, in training and in inference, and for the bytes that a
+forward pass keeps for the backward pass (each storage counted once).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -11,32 +15,42 @@ from vidrepro.cost.benchmarks import Options, Record, Task, in_turns, machine
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
 MIN_PAIRS = 15
 CONFIDENCE = 0.95
+STEP = "training step"
+FORWARD = "forward pass, inference"
+FORWARD_IN_TRAINING = "forward pass, training"
+SAVED = "kept for the backward pass"
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A network whose step is timed: a mechanism on the case's backbone, or a transcription put in the same places.
+    """A network that is measured: a mechanism on the case's backbone, or a transcription put in the same places.
 
     Attributes:
         mechanism: what `build_model` is asked for.
         temporal_shift: likewise.
         literal: replaces each module inserted by `mechanism` or the shift (``(channels, frames)`` → module).
-        bar: what the ratio to the plain network may be at most; None for a reference.
+        bars: what the ratio to the reference may be at most, by quantity; nothing for a reference.
+        backbone: another than the case's.
+        options: more of what `build_model` is asked for.
+        over: the network it is compared with.
     """
 
     mechanism: str = "none"
     temporal_shift: bool = False
     literal: Callable[[int, int], nn.Module] | None = None
-    bar: float | None = None
+    bars: Mapping[str, float] = field(default_factory=dict)
+    backbone: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    over: str = "none"
 
 
 @dataclass(frozen=True)
 class Case:
-    """One comparison: a backbone, the clips of a step, and the networks beside the plain one."""
+    """One comparison: a backbone, the clips of a step, the networks beside the plain one, and what is measured."""
 
     backbone: str
     clips: int
@@ -44,6 +58,7 @@ class Case:
     size: int
     classes: int
     contenders: dict[str, Contender]
+    quantities: tuple[str, ...] = (STEP,)
 
     @property
     def what(self) -> str:
@@ -53,7 +68,7 @@ class Case:
 
 def cases() -> dict[str, Case]:
     """What `measure step` compares, by paper."""
-    from vidrepro.cost.transcriptions import LiteralM2A, LiteralShift
+    from vidrepro.cost.transcriptions import LiteralAIA, LiteralM2A, LiteralShift
 
     return {
         "m2a": Case(
@@ -63,11 +78,25 @@ def cases() -> dict[str, Case]:
             size=112,
             classes=174,
             contenders={
-                "m2a": Contender("m2a", bar=1.05),
+                "m2a": Contender("m2a", bars={STEP: 1.05}),
                 "m2a, literal": Contender("m2a", literal=LiteralM2A),
-                "tsm": Contender(temporal_shift=True, bar=1.03),
+                "tsm": Contender(temporal_shift=True, bars={STEP: 1.03}),
                 "tsm, literal": Contender(temporal_shift=True, literal=LiteralShift),
             },
+        ),
+        "aia": Case(
+            backbone="resnet50",
+            clips=2,
+            frames=8,
+            size=112,
+            classes=174,
+            contenders={
+                "aia": Contender(
+                    "CinST->STinC", bars={STEP: 1.25, FORWARD: 1.20, FORWARD_IN_TRAINING: 1.20, SAVED: 1.25}
+                ),
+                "aia, literal": Contender("CinST->STinC", literal=LiteralAIA),
+            },
+            quantities=(STEP, FORWARD, FORWARD_IN_TRAINING, SAVED),
         ),
     }
 
@@ -79,37 +108,62 @@ def measure_step(options: Options) -> list[Record]:
         options: `rounds` pairs, at least `MIN_PAIRS`; `device`.
 
     Returns:
-        One record per network: the median ratio, its bootstrap interval, and the bar where there is one.
+        One record per quantity and network: the median ratio to the plain network (`Contender.over`), its bootstrap
+        interval, and the bar where there is one. Bytes are counted once, without an interval.
     """
-    import torch
-
     from vidrepro.devices import choose_device, keep_freed_memory
 
     device = choose_device(options.device)
     if device.type == "cpu":
         keep_freed_memory()  # as training does
+    rounds = max(options.rounds, MIN_PAIRS)
     records: list[Record] = []
     for paper, case in cases().items():
-        tasks = {"none": _step(case, Contender(), device)}
-        tasks |= {name: _step(case, contender, device) for name, contender in case.contenders.items()}
-        rates = in_turns(tasks, max(options.rounds, MIN_PAIRS))
-        for name, own in rates.items():
-            ratios = [plain / mine for plain, mine in zip(rates["none"], own, strict=True)]
-            bar = case.contenders[name].bar if name in case.contenders else None
-            records.append(
-                {
-                    "paper": paper,
-                    "case": case.what,
-                    "name": name,
-                    "seconds": case.clips / median(own),
-                    "ratio": median(ratios),
-                    "interval": bootstrap_interval(ratios) if name != "none" else None,
-                    "pairs": len(ratios),
-                    "bar": bar,
-                    "met": None if bar is None else median(ratios) <= bar,
-                    **machine(str(device), torch.get_num_threads()),
-                }
-            )
+        networks = {"none": Contender(), **case.contenders}
+        benches = {name: _Bench.of(case, contender, device) for name, contender in networks.items()}
+        for quantity in case.quantities:
+            if quantity == SAVED:
+                # no Task returns these, but their ratios are told like those of times
+                costs = {name: [float(bench.saved_bytes())] for name, bench in benches.items()}
+            else:
+                tasks = {name: bench.task(quantity) for name, bench in benches.items()}
+                rates = in_turns(tasks, rounds)
+                costs = {name: [case.clips / rate for rate in own] for name, own in rates.items()}
+            records += _records(paper, case, quantity, networks, costs, device)
+    return records
+
+
+def _records(
+    paper: str,
+    case: Case,
+    quantity: str,
+    networks: Mapping[str, Contender],
+    costs: Mapping[str, list[float]],
+    device: torch.device,
+) -> list[Record]:
+    import torch
+
+    records: list[Record] = []
+    for name, contender in networks.items():
+        ratios = [mine / theirs for mine, theirs in zip(costs[name], costs[contender.over], strict=True)]
+        bar = contender.bars.get(quantity)
+        records.append(
+            {
+                "paper": paper,
+                "case": case.what,
+                "quantity": quantity,
+                "name": name,
+                "seconds": None if quantity == SAVED else median(costs[name]),
+                "bytes": median(costs[name]) if quantity == SAVED else None,
+                "over": contender.over,
+                "ratio": median(ratios),
+                "interval": bootstrap_interval(ratios) if name != "none" and len(ratios) > 1 else None,
+                "pairs": len(ratios),
+                "bar": bar,
+                "met": None if bar is None else median(ratios) <= bar,
+                **machine(str(device), torch.get_num_threads()),
+            }
+        )
     return records
 
 
@@ -127,14 +181,14 @@ def bootstrap_interval(ratios: Sequence[float]) -> list[float]:
 def build_contender(case: Case, contender: Contender) -> nn.Module:
     """The network of a contender, random weights; a transcription's modules take the place of ours."""
     from vidrepro.models import build_model
-    from vidrepro.models.mechanisms.tsm import TemporalShift
 
     model = build_model(
-        case.backbone,
+        contender.backbone or case.backbone,
         contender.mechanism,
         frames=case.frames,
         classes=case.classes,
         temporal_shift=contender.temporal_shift,
+        **contender.options,
     )
     if contender.literal is None:
         return model
@@ -143,28 +197,91 @@ def build_contender(case: Case, contender: Contender) -> nn.Module:
         for part in parts:
             if part in ("conv", "norm"):
                 continue
-            module = getattr(together, part)
-            channels = sum(module.parts) if isinstance(module, TemporalShift) else module.conv_down.in_channels
+            channels = _channels_of(getattr(together, part))
             setattr(together, part, contender.literal(channels, case.frames))
     return model
 
 
-def _step(case: Case, contender: Contender, device: torch.device) -> Task:
-    import torch
+def _channels_of(module: nn.Module) -> int:
+    """How many channels a module of ours was made for; 0 for one that takes any number."""
+    from vidrepro.models.mechanisms.aia import AttentionInAttention
+    from vidrepro.models.mechanisms.tsm import TemporalShift
 
-    torch.manual_seed(0)
-    model = build_contender(case, contender).to(device).train()
-    # a rate that changes nothing visible: steps on random labels would else run into NaN, which is slower
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9)
-    clips = torch.randn(case.clips, case.frames, 3, case.size, case.size).to(device)
-    labels = torch.randint(0, case.classes, (case.clips,)).to(device)
+    if isinstance(module, TemporalShift):
+        return sum(module.parts)
+    if isinstance(module, AttentionInAttention):
+        return 0
+    down: Any = module.conv_down
+    return int(down.in_channels)
 
-    def task() -> int:
-        optimizer.zero_grad(set_to_none=True)
-        torch.nn.functional.cross_entropy(model(clips), labels).backward()
-        optimizer.step()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return case.clips
 
-    return task
+@dataclass
+class _Bench:
+    """A network with clips, labels and an optimiser."""
+
+    model: nn.Module
+    clips: Tensor
+    labels: Tensor
+    optimizer: torch.optim.Optimizer
+
+    @classmethod
+    def of(cls, case: Case, contender: Contender, device: torch.device) -> _Bench:
+        """Make one, always from the same seed."""
+        import torch
+
+        torch.manual_seed(0)
+        model = build_contender(case, contender).to(device).train()
+        # a rate that changes nothing visible: steps on random labels would else run into NaN, which is slower
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9)
+        clips = torch.randn(case.clips, case.frames, 3, case.size, case.size).to(device)
+        labels = torch.randint(0, case.classes, (case.clips,)).to(device)
+        return cls(model, clips, labels, optimizer)
+
+    def task(self, quantity: str) -> Task:
+        """What is timed."""
+        import torch
+
+        work = {STEP: self._step, FORWARD: self._infer, FORWARD_IN_TRAINING: self._forward}[quantity]
+
+        def task() -> int:
+            work()
+            if self.clips.device.type == "cuda":
+                torch.cuda.synchronize(self.clips.device)
+            return len(self.clips)
+
+        return task
+
+    def saved_bytes(self) -> int:
+        """The bytes of every storage that the forward pass of a step keeps for its backward pass."""
+        import torch
+
+        storages: dict[int, int] = {}
+        kept: list[Tensor] = []  # so that no storage is freed and its address taken by another
+
+        def pack(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes()
+            kept.append(tensor)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            self._forward()
+        return sum(storages.values())
+
+    def _step(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        self._forward().backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+
+    def _forward(self) -> Tensor:
+        import torch
+
+        return torch.nn.functional.cross_entropy(self.model(self.clips), self.labels)
+
+    def _infer(self) -> None:
+        import torch
+
+        self.model.eval()
+        with torch.no_grad():
+            self.model(self.clips)
+        self.model.train()

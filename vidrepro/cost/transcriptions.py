@@ -62,3 +62,75 @@ class LiteralShift(nn.Module):
         shifted[:, 1:, self.fold : 2 * self.fold] = clips[:, :-1, self.fold : 2 * self.fold]
         shifted[:, :, 2 * self.fold :] = clips[:, :, 2 * self.fold :]
         return shifted.view(x.shape)
+
+
+class _LiteralGates(nn.Module):
+    """What AIA's released modules share: a convolution and a norm for each pooled axis, maximum and mean in one map."""
+
+    def __init__(self, frames: int) -> None:
+        super().__init__()
+        self.frames = frames
+        for axis in "CTHW":
+            self.add_module(f"{axis}_conv", nn.Conv3d(2, 1, 3, padding=1, bias=False))
+            self.add_module(f"{axis}_bn", nn.BatchNorm3d(1))
+
+    def _gate(self, axis: str, pooled: Tensor) -> Tensor:
+        conv, norm = self.get_submodule(f"{axis}_conv"), self.get_submodule(f"{axis}_bn")
+        return torch.sigmoid(norm(conv(pooled)))
+
+    @staticmethod
+    def _pool(x: Tensor, place: int) -> Tensor:
+        return torch.cat((torch.max(x, place)[0].unsqueeze(place), torch.mean(x, place).unsqueeze(place)), place)
+
+    def _of_time(self, x: Tensor) -> Tensor:
+        return self._gate("T", self._pool(x, 1))  # (N, 1, C, H, W)
+
+    def _of_height(self, x: Tensor) -> Tensor:
+        pooled = self._pool(x, 3).permute(0, 3, 1, 2, 4).contiguous()  # (N, 2, T, C, W)
+        return self._gate("H", pooled).permute(0, 2, 3, 1, 4).contiguous()
+
+    def _of_width(self, x: Tensor) -> Tensor:
+        pooled = self._pool(x, 4).permute(0, 4, 1, 3, 2).contiguous()  # (N, 2, T, H, C)
+        return self._gate("W", pooled).permute(0, 2, 4, 3, 1).contiguous()
+
+
+class LiteralCinST(_LiteralGates):
+    """CinST of haoyanbin918/Attention-in-Attention, ``nets/block_zoo.py``: ``(N*T, C, H, W)`` to the same shape."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        clips = x.view(-1, self.frames, *x.shape[1:])
+        pooled = self._pool(clips, 2).permute(0, 2, 1, 3, 4).contiguous()  # (N, 2, T, H, W)
+        of_channels = self._gate("C", pooled).permute(0, 2, 1, 3, 4).contiguous().expand_as(clips)
+        of_time = self._of_time(clips * of_channels)
+        of_height = self._of_height(clips * of_channels)
+        of_width = self._of_width(clips * of_channels)
+        gated = 1 / 3 * clips * (of_time.expand_as(clips) + of_height.expand_as(clips) + of_width.expand_as(clips))
+        return gated.view(x.shape)
+
+
+class LiteralSTinC(_LiteralGates):
+    """STinC of the same file: ``(N*T, C, H, W)`` to the same shape."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        clips = x.view(-1, self.frames, *x.shape[1:])
+        gates = [of_axis(clips).expand_as(clips) for of_axis in (self._of_time, self._of_height, self._of_width)]
+        seen = (clips * 1 / 3 * (gates[0] + gates[1] + gates[2])).permute(0, 2, 1, 3, 4).contiguous()
+        of_channels = self._gate("C", self._pool(seen, 1)).permute(0, 2, 1, 3, 4).contiguous()
+        return (clips * of_channels.expand_as(clips)).view(x.shape)
+
+
+class LiteralAIA(nn.Module):
+    """``CinST->STinC``, as ``nets/C2D_CinST2STinC_BN.py`` of the same project has it: ``eft1``, then ``eft2``.
+
+    Args:
+        channels: C; any number, nothing depends on it.
+        frames: T.
+    """
+
+    def __init__(self, channels: int, frames: int) -> None:
+        super().__init__()
+        self.eft1, self.eft2 = LiteralCinST(frames), LiteralSTinC(frames)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.eft2(self.eft1(x))
+        return out

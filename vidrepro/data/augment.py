@@ -2,8 +2,9 @@
 
 Chance and pixels are kept apart: a `draw_*` function takes our own generator and returns parameters, the others apply
 them through `torchvision.transforms.v2.functional` (v2's random classes draw from torch's global generator, which
-depends on the worker). Frames are uint8 tensors (..., C, H, W); decoded ones, (T, H, W, C), are viewed that way without
-a copy, and torchvision resizes that layout faster than a contiguous one.
+depends on the worker; where one of them is used, `_drawing_from` seeds that generator from ours). Frames are uint8
+tensors (..., C, H, W); decoded ones, (T, H, W, C), are viewed that way without a copy, and torchvision resizes that
+layout faster than a contiguous one.
 
 Rules and quirks are those of TSM's `ops/transforms.py`, which M2A uses unchanged. PIL's bilinear filter is what torch
 calls bilinear with antialiasing.
@@ -13,7 +14,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +23,7 @@ import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms.v2 import functional
+from torchvision.transforms.v2 import ColorJitter, RandomResizedCrop, functional
 
 from vidrepro.errors import ConfigError, DataError, unknown_name
 
@@ -90,6 +92,65 @@ def draw_multi_scale_crop(
     return CropBox(column * ((width - crop_width) // 4), row * ((height - crop_height) // 4), crop_width, crop_height)
 
 
+def draw_random_crop(width: int, height: int, size: int, rng: Generator) -> CropBox:
+    """A `size` x `size` rectangle, every place as likely (T-CNN's training, on frames made 256x342).
+
+    Args:
+        width: of the frames, pixels.
+        height: of the frames, pixels.
+        size: side of the crop.
+        rng: two draws: left, then top.
+
+    Raises:
+        DataError: if the frames are smaller.
+    """
+    free_height, free_width = _free_space(height, width, size)
+    return CropBox(int(rng.integers(free_width + 1)), int(rng.integers(free_height + 1)), size, size)
+
+
+def draw_resized_crop(
+    width: int, height: int, area: tuple[float, float], aspect: tuple[float, float], rng: Generator
+) -> CropBox:
+    """torchvision's RandomResizedCrop (ST-ABN's released training): a random share of the frame, randomly stretched.
+
+    Args:
+        width: of the frames, pixels.
+        height: of the frames, pixels.
+        area: range of the crop's share of the frame.
+        aspect: range of its width over its height, drawn on a logarithmic scale.
+        rng: one draw, which seeds torchvision's.
+    """
+    transform = RandomResizedCrop(size=1, scale=area, ratio=aspect)  # the size is that of the resizing afterwards
+    with _drawing_from(rng):
+        box = transform.make_params([torch.empty(3, height, width, device="meta")])
+    return CropBox(box["left"], box["top"], box["width"], box["height"])
+
+
+def jitter_colours(frames: Tensor, shares: tuple[float, float, float, float], rng: Generator) -> Tensor:
+    """torchvision's ColorJitter, the same for every frame of a clip.
+
+    Args:
+        frames: uint8 (..., C, H, W).
+        shares: how far brightness, contrast and saturation may go from 1, and the hue from 0 (0.5: half the circle).
+        rng: one draw, which seeds torchvision's: the order of the four, and how far each goes.
+    """
+    brightness, contrast, saturation, hue = shares
+    with _drawing_from(rng):
+        jittered: Tensor = ColorJitter(brightness, contrast, saturation, hue)(frames)
+    return jittered
+
+
+@contextmanager
+def _drawing_from(rng: Generator) -> Iterator[None]:
+    """Inside, torch's CPU generator is seeded by one draw of ours; afterwards it stands where it stood."""
+    state = torch.get_rng_state()
+    torch.default_generator.manual_seed(int(rng.integers(2**63 - 1)))  # torch.manual_seed would seed every GPU too
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+
+
 def draw_flip(rng: Generator) -> bool:
     """Whether to mirror a clip, with probability 0.5; one draw."""
     return bool(rng.random() < FLIP_PROBABILITY)
@@ -132,7 +193,7 @@ def centre_crop(frames: Tensor, size: int) -> Tensor:
     Raises:
         DataError: if the frames are smaller.
     """
-    height, width = _free_space(frames, size)
+    height, width = _free_space(frames.shape[-2], frames.shape[-1], size)
     return crop(frames, CropBox(round(width / 2), round(height / 2), size, size))
 
 
@@ -145,7 +206,7 @@ def three_crops(frames: Tensor, size: int) -> list[Tensor]:
     Raises:
         DataError: if the frames are smaller than `size`.
     """
-    height, width = _free_space(frames, size)
+    height, width = _free_space(frames.shape[-2], frames.shape[-1], size)
     step_x, step_y = width // 4, height // 4
     return [crop(frames, CropBox(column * step_x, 2 * step_y, size, size)) for column in (0, 4, 2)]
 
@@ -237,15 +298,13 @@ def _scale_and_offset(device: torch.device) -> tuple[Tensor, Tensor]:
     return (1 / (255 * std)).float().to(device), (-mean / std).float().to(device)
 
 
-def _free_space(frames: Tensor, size: int) -> tuple[int, int]:
-    height, width = frames.shape[-2] - size, frames.shape[-1] - size
-    if height < 0 or width < 0:
+def _free_space(height: int, width: int, size: int) -> tuple[int, int]:
+    """What a `size` x `size` crop leaves of a frame: height, width."""
+    if height < size or width < size:
         raise DataError(
-            "the frames are smaller than the crop",
-            given=f"{frames.shape[-1]}x{frames.shape[-2]} pixels",
-            allowed=f"at least {size}x{size}",
+            "the frames are smaller than the crop", given=f"{width}x{height} pixels", allowed=f"at least {size}x{size}"
         )
-    return height, width
+    return height - size, width - size
 
 
 _LEFT_OR_RIGHT = re.compile(r"(?<![a-z])(left|right)(?![a-z])")

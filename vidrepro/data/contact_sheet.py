@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
+from vidrepro.data.class_names import find_labels
 from vidrepro.data.frames import read_clip
 from vidrepro.data.manifest import Manifest
-from vidrepro.data.sampling import tsm_test
-from vidrepro.errors import ConfigError, DataError, unknown_name
+from vidrepro.data.segments import tsm_test
+from vidrepro.errors import ConfigError, DataError
 from vidrepro.files import atomic_path
 
 FORMATS = (".png", ".jpg", ".jpeg", ".webp")
@@ -96,18 +97,7 @@ def find_classes(manifest: Manifest, wanted: Sequence[str]) -> list[int]:
     Raises:
         UnknownNameError: for one that nothing matches, with the closest names.
     """
-    names = [name.casefold() for name in manifest.classes]
-    found: list[int] = []
-    for text in wanted:
-        folded = text.strip().casefold()
-        exact = [label for label, name in enumerate(names) if name == folded]
-        if not exact and folded.isdecimal() and int(folded) < len(names):
-            exact = [int(folded)]
-        matches = exact or [label for label, name in enumerate(names) if folded and folded in name]
-        if not matches:
-            raise unknown_name(f"class of {manifest.name}", text, manifest.classes)
-        found += matches
-    return list(dict.fromkeys(found))
+    return find_labels(manifest.classes, wanted, manifest.name)
 
 
 def _strip(frames: np.ndarray, height: int) -> Image.Image:

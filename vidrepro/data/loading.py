@@ -89,11 +89,12 @@ class ClipDataset(Dataset[Sample]):
         self._clips = _as_records(table)
         names = manifest.classes_of(task) or [str(label) for label in range(self._clips["label"].max() + 1)]
         self._flipped = augment.flip_labels(config.flip, names) if training else None
-        if training and config.crop == "centre" and config.train_size > config.eval_short_side:
+        side = min(config.train_resize) if config.train_resize else config.eval_short_side
+        if training and config.crop == "centre" and config.train_size > side:
             raise ConfigError(
                 "the centre crop of training is larger than the frames",
                 given=f"train_size {config.train_size}",
-                allowed=f"at most eval_short_side, {config.eval_short_side}",
+                allowed=f"at most {'train_resize' if config.train_resize else 'eval_short_side'}, {side}",
             )
 
     def __len__(self) -> int:
@@ -135,26 +136,46 @@ class ClipDataset(Dataset[Sample]):
         return {"clip": clip, "label": label, "index": index}
 
     def _training_clip(self, row: Any, label: int, rng: Generator) -> tuple[Tensor, int]:
-        """(T, C, S, S) and the label. Draws in this order: positions, crop size, crop place, flip."""
+        """(T, C, S, S) and the label. Draws in this order: positions, crop size, crop place, flip, colours."""
         config = self.config
-        frames = self._frames(row, train_positions(config.train_sampling, int(row.frames), config.frames, rng))
+        positions = train_positions(config.train_sampling, int(row.frames), config.frames, rng, stride=config.stride)
+        frames = self._frames(row, positions)
+        if config.train_resize:
+            frames = augment.resize(frames, *config.train_resize)
+        clip = self._training_crop(frames, rng)
+        if self._flipped is not None and augment.draw_flip(rng):
+            clip, label = augment.flip(clip), int(self._flipped[label])
+        if config.colour_jitter:
+            clip = augment.jitter_colours(clip, config.colour_jitter, rng)
+        return clip, label
+
+    def _training_crop(self, frames: Tensor, rng: Generator) -> Tensor:
+        config = self.config
+        height, width = frames.shape[-2:]
+        if config.crop == "centre":
+            resized = frames if config.train_resize else augment.resize_short_side(frames, config.eval_short_side)
+            return augment.centre_crop(resized, config.train_size)
         if config.crop == "multi-scale":
-            height, width = frames.shape[-2:]
             box = augment.draw_multi_scale_crop(
                 width, height, config.train_size, config.crop_scales, config.crop_max_distortion, rng
             )
-            clip = augment.crop_and_resize(frames, box, config.train_size)
+        elif config.crop == "random":
+            box = augment.draw_random_crop(width, height, config.train_size, rng)
         else:
-            clip = augment.centre_crop(augment.resize_short_side(frames, config.eval_short_side), config.train_size)
-        if self._flipped is not None and augment.draw_flip(rng):
-            return augment.flip(clip), int(self._flipped[label])
-        return clip, label
+            box = augment.draw_resized_crop(width, height, config.crop_area, config.crop_aspect, rng)
+        return augment.crop_and_resize(frames, box, config.train_size)
 
     def _evaluation_views(self, row: Any) -> Tensor:
         """(V, T, C, S, S), crop-major, then clip (TSM's order, which its reshape of the logits relies on)."""
         config = self.config
-        positions = eval_positions(config.eval_sampling, int(row.frames), config.frames, config.eval_clips)
-        frames = augment.resize_short_side(self._frames(row, positions), config.eval_short_side)
+        positions = eval_positions(
+            config.eval_sampling, int(row.frames), config.frames, config.eval_clips, stride=config.stride
+        )
+        frames = self._frames(row, positions)
+        if config.eval_resize:
+            frames = augment.resize(frames, *config.eval_resize)
+        else:
+            frames = augment.resize_short_side(frames, config.eval_short_side)
         if config.eval_crops == 1:
             crops = [augment.centre_crop(frames, config.eval_size)]
         else:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from pydantic import ValidationError
 
-from vidrepro.config import Protocol, RunConfig
+from vidrepro.config import DataConfig, Protocol, RunConfig
 from vidrepro.data.cache import open_cache
 from vidrepro.data.loading import ClipDataset
 from vidrepro.data.manifest import Manifest, load_manifest, require_files
@@ -45,6 +48,7 @@ def evaluate_run(
     *,
     data: Path,
     protocol: str | None = None,
+    average: str | None = None,
     split: str | None = None,
     which: str = "best",
     device: str = "auto",
@@ -56,13 +60,15 @@ def evaluate_run(
         folder: the run's.
         data: folder of prepared datasets.
         protocol: ``frames×crops×clips@size``; None for the run's own.
+        average: what the mean over a clip's views is taken of, ``logits`` or ``softmax``; None for the run's own.
         split: ``train``, ``val`` or ``test``; None for the one training was evaluated on.
         which: ``best`` or ``last`` checkpoint.
         device: see `choose_device`.
         workers: loader processes.
 
     Returns:
-        The accuracies of `accuracies`, with run, split, fold, task, protocol, checkpoint, bad clips excluded, the
+        The accuracies of `accuracies`, with run, split, fold, task, protocol, views and what is averaged over them,
+        GMACs of one view (convolutions and linear layers; None if not known), checkpoint, bad clips excluded, the
         dataset's completeness, and the score file.
 
     Raises:
@@ -72,7 +78,7 @@ def evaluate_run(
         CheckpointError: if the checkpoint is missing, unsafe, or of another architecture.
     """
     trained = load_trained(folder, data=data, which=which)
-    config, manifest, record = _with_protocol(trained.config, protocol), trained.manifest, trained.record
+    config, manifest, record = _with_protocol(trained.config, protocol, average), trained.manifest, trained.record
     fold, task = config.data.fold, config.data.task
     split = split or manifest.eval_split(fold)
     require_files(manifest, splits=[split] if fold is None else None)
@@ -87,14 +93,20 @@ def evaluate_run(
         precision=config.train.precision,
     )
     named = str(config.data.protocol)
-    target = scores_path(folder, split, named, which)
+    averaged = config.data.eval_average
+    target = scores_path(folder, split, named, which, averaged)
     selection, completeness = trained.selection, manifest.info.get("completeness")
-    save_scores(target, Scores(np.asarray(dataset.ids), dataset.labels, logits, selection, named, completeness))
+    save_scores(
+        target, Scores(np.asarray(dataset.ids), dataset.labels, logits, selection, named, completeness, averaged)
+    )
     return {
         **accuracies(dataset.labels, logits, manifest.reversal_pairs(task)),
         "run": record["id"],
         "split": split,
         "protocol": named,
+        "views": config.data.protocol.views,
+        "averaged": averaged,
+        "gmacs_per_view": gmacs_per_view(trained.model, config.data.frames, config.data.eval_size),
         "checkpoint": which,
         "fold": fold or manifest.info.get("fold"),
         "task": task,
@@ -119,7 +131,7 @@ def load_trained(folder: Path, *, data: Path, which: str = "best") -> Trained:
     """
     if which not in CHECKPOINTS:
         raise unknown_name("checkpoint", which, CHECKPOINTS)
-    record, config = _read_record(folder)
+    record, config = read_record(folder)
     manifest = load_manifest(config.dataset, data)
     selection = manifest.selection_fingerprint(fold=config.data.fold, task=config.data.task)
     _require_same_dataset(manifest, record["dataset"], config, selection)
@@ -161,7 +173,12 @@ def _require_same_dataset(manifest: Manifest, trained: dict[str, Any], config: R
             )
 
 
-def _read_record(folder: Path) -> tuple[dict[str, Any], RunConfig]:
+def read_record(folder: Path) -> tuple[dict[str, Any], RunConfig]:
+    """A finished run's record and settings.
+
+    Raises:
+        ResultsError: if it cannot be read.
+    """
     path = folder / RUN_FILE
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -176,25 +193,46 @@ def _read_record(folder: Path) -> tuple[dict[str, Any], RunConfig]:
         ) from error
 
 
-def _with_protocol(config: RunConfig, text: str | None) -> RunConfig:
-    if text is None:
-        return config
-    wanted = Protocol.parse(text)
-    if wanted.frames != config.data.frames:
-        raise ConfigError(
-            "this run's network takes another number of frames",
-            given=f"{wanted.frames} in {text}",
-            allowed=str(config.data.frames),
+def _with_protocol(config: RunConfig, text: str | None, average: str | None = None) -> RunConfig:
+    """The run's settings with another protocol or another average over views.
+
+    Raises:
+        ConfigError: if the network or the run's sampling rule cannot have it.
+    """
+    changes: dict[str, Any] = {} if average is None else {"eval_average": average}
+    if text is not None:
+        wanted = Protocol.parse(text)
+        if wanted.frames != config.data.frames:
+            raise ConfigError(
+                "this run's network takes another number of frames",
+                given=f"{wanted.frames} in {text}",
+                allowed=str(config.data.frames),
+            )
+        changes |= {"eval_crops": wanted.crops, "eval_clips": wanted.clips, "eval_size": wanted.size}
+        # TSM's --full_res: a 256 crop of frames resized to 256
+        changes["eval_short_side"] = max(wanted.size, config.data.eval_short_side)
+    try:
+        data = DataConfig.model_validate(config.data.model_dump() | changes)
+    except ValidationError as error:
+        faults = "; ".join(
+            ": ".join([*map(str, fault["loc"]), fault["msg"].removeprefix("Value error, ")]) for fault in error.errors()
         )
-    if wanted.crops not in (1, 3) or wanted.clips not in (1, 2):
-        raise ConfigError(f"protocol '{text}' is not available", given=text, allowed="1 or 3 crops, 1 or 2 clips")
-    side = max(wanted.size, config.data.eval_short_side)  # TSM's --full_res: a 256 crop of frames resized to 256
-    data = config.data.model_copy(
-        update={
-            "eval_crops": wanted.crops,
-            "eval_clips": wanted.clips,
-            "eval_size": wanted.size,
-            "eval_short_side": side,
-        }
-    )
+        raise ConfigError(
+            f"this run cannot be evaluated so: {faults}",
+            given=" ".join(word for word in (text, average) if word),
+        ) from error
     return config.model_copy(update={"data": data})
+
+
+def gmacs_per_view(model: VideoClassifier, frames: int, size: int) -> float | None:
+    """Convolutions and linear layers of one view in 10⁹ MACs, counted without computing; None where that cannot be."""
+    from vidrepro.cost.call_counter import CallCounter
+
+    shapes = copy.deepcopy(model).to("meta").eval()
+    counter = CallCounter()
+    try:
+        with torch.no_grad(), counter:
+            shapes(torch.zeros((1, frames, 3, size, size), device="meta"))
+    except RuntimeError:  # NotImplementedError too: a network that looks at values, such as where a map has its peaks
+        return None
+    return (counter.macs["conv"] + counter.macs["linear"]) / 1e9

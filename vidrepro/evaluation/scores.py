@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +15,44 @@ from numpy.typing import NDArray
 from vidrepro.errors import ResultsError
 from vidrepro.files import atomic_path
 
+Averaged = Literal["logits", "softmax"]
+
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of N clips over K classes, bound to the dataset and protocol they were measured on."""
+    """Scores of N clips over K classes, bound to the dataset and protocol they were measured on.
+
+    `averaged` says what `logits` is the mean of: over a clip's views, and of an ensemble over its members too. With
+    ``softmax`` it holds probabilities.
+    """
 
     ids: NDArray[np.str_]  # (N,)
     labels: NDArray[np.int64]  # (N,)
-    logits: NDArray[np.float32]  # (N, K), mean over views
+    logits: NDArray[np.float32]  # (N, K)
     dataset_fingerprint: str  # under the fold and the task: `Manifest.selection_fingerprint`
     protocol: str
     completeness: dict[str, Any] | None = None  # of an official dataset: clips expected, there, missing and bad
+    averaged: Averaged = "logits"
+    ensemble: tuple[dict[str, Any], ...] | None = None  # of an ensemble: its members, each with its weight
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """Of each class, (N, K): the softmax of mean logits, or the mean of softmaxes as it stands."""
+        values = self.logits.astype(np.float64)
+        if self.averaged == "softmax":
+            return values
+        shifted = np.exp(values - values.max(1, keepdims=True))
+        return np.asarray(shifted / shifted.sum(1, keepdims=True))
+
+
+def matching_order(first: Scores, other: Scores) -> NDArray[np.int64] | None:
+    """Positions in `other` of the clips of `first`; None unless both hold the same clips with the same labels."""
+    if len(first.ids) != len(other.ids):
+        return None
+    order, back = np.argsort(other.ids, kind="stable"), np.argsort(np.argsort(first.ids, kind="stable"))
+    positions = order[back]
+    same = np.array_equal(other.ids[positions], first.ids) and np.array_equal(other.labels[positions], first.labels)
+    return positions if same else None
 
 
 def incomplete_text(completeness: Mapping[str, Any] | None) -> str | None:
@@ -46,9 +73,12 @@ def incomplete_text(completeness: Mapping[str, Any] | None) -> str | None:
     return f"not the whole official dataset: {'; '.join(parts)} (--allow-missing {completeness['allow_missing']:g})"
 
 
-def scores_path(run_folder: Path, split: str, protocol: str, checkpoint: str) -> Path:
-    """Where a run keeps its scores, e.g. ``scores/val-8x1x1@224-best.npz``."""
-    return run_folder / "scores" / f"{split}-{protocol}-{checkpoint}.npz"
+def scores_path(
+    run_folder: Path, split: str, protocol: str, checkpoint: str, averaged: Averaged | str = "logits"
+) -> Path:
+    """Where a run keeps its scores: ``scores/val-8x1x1@224-best.npz``, or ``…-best-softmax.npz`` if so averaged."""
+    suffix = "" if averaged == "logits" else f"-{averaged}"
+    return run_folder / "scores" / f"{split}-{protocol}-{checkpoint}{suffix}.npz"
 
 
 def save_scores(path: Path, scores: Scores) -> None:
@@ -62,6 +92,8 @@ def save_scores(path: Path, scores: Scores) -> None:
             dataset_fingerprint=np.array(scores.dataset_fingerprint),
             protocol=np.array(scores.protocol),
             completeness=np.array(json.dumps(scores.completeness)),
+            averaged=np.array(scores.averaged),
+            ensemble=np.array(json.dumps(scores.ensemble)),
         )
 
 
@@ -80,8 +112,23 @@ def load_scores(path: Path) -> Scores:
                 str(file["dataset_fingerprint"]),
                 str(file["protocol"]),
                 json.loads(str(file["completeness"])) if "completeness" in file else None,  # older files have none
+                _averaged(str(file["averaged"])) if "averaged" in file else "logits",
+                _members(str(file["ensemble"])) if "ensemble" in file else None,
             )
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ResultsError(
             f"cannot read scores: {error}", given=path, hint="make them again: vidrepro evaluate RUN", where=path
         ) from error
+
+
+def _averaged(text: str) -> Averaged:
+    if text == "logits":
+        return "logits"
+    if text == "softmax":
+        return "softmax"
+    raise ValueError(f"scores averaged as '{text}' are unknown")
+
+
+def _members(text: str) -> tuple[dict[str, Any], ...] | None:
+    members = json.loads(text)
+    return None if members is None else tuple(members)

@@ -1,12 +1,13 @@
 """Papers' tables as experiments: names are looked up here, and a row becomes a `vidrepro.config.RunConfig`."""
 
 from vidrepro.experiments.lookup import find_row, load_paper, paper_names
-from vidrepro.experiments.papers import Paper, Row, Table
+from vidrepro.experiments.papers import Ensemble, Evaluation, Paper, Place, Row, Table
 from vidrepro.experiments.reading import read_paper
 from vidrepro.experiments.resolution import (
     EMBEDDED_DATASET,
     DatasetChoice,
     choose_dataset,
+    choose_places,
     default_preset,
     known_datasets,
     load_preset,
@@ -19,11 +20,15 @@ from vidrepro.experiments.setting import Setting, select_setting
 __all__ = [
     "EMBEDDED_DATASET",
     "DatasetChoice",
+    "Ensemble",
+    "Evaluation",
     "Paper",
+    "Place",
     "Row",
     "Setting",
     "Table",
     "choose_dataset",
+    "choose_places",
     "default_preset",
     "find_row",
     "known_datasets",

@@ -14,6 +14,7 @@ from vidrepro.errors import ConfigError, UnknownNameError, closest, unknown_name
 from vidrepro.experiments.schema import (
     Cell,
     Claim,
+    Column,
     CostInput,
     Difference,
     PrintedTable,
@@ -30,6 +31,39 @@ _ROMAN = {
 }
 
 
+@dataclass(frozen=True, order=True)
+class Place:
+    """What an accuracy is printed for: a dataset, its label set, and the official folds the table has columns for."""
+
+    dataset: str
+    task: str | None = None
+    folds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Another row's runs looked at again.
+
+    Attributes:
+        of: experiment whose runs they are.
+        crops, clips: views of a video; both None for the runs' own.
+        probe: (what, how) of ``vidrepro invert``, or None.
+    """
+
+    of: str
+    crops: int | None = None
+    clips: int | None = None
+    probe: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Several rows as one network: experiments, and their weights (None: all alike)."""
+
+    members: tuple[str, ...]
+    weights: tuple[float, ...] | None = None
+
+
 @dataclass(frozen=True)
 class Row:
     """One row of a printed table, or one cell of a matrix, and the experiment run for it.
@@ -39,9 +73,15 @@ class Row:
         label: the row's first cell, exactly as printed; of a matrix's cell, with its column: ``TDN-Motion, None``.
         printed: its other cells by column name; of a matrix's cell, ``top1`` and ``printed_delta_top1``. Of a user's
             own row they are None.
-        layers: ``(file, settings)`` of the table's base and of the row, for `vidrepro.config.resolve`.
+        layers: ``(file, settings)`` of the table's base and of the row, for `vidrepro.config.resolve`. The last one's
+            ``data`` and ``train`` are what the row is about, and no preset changes them.
         place: printed row and column of a matrix's cell, else None.
-        own: whether it is a user's own row, which the paper does not print.
+        own: whether the paper does not print it: a user's own row, or an extra one of the table's file.
+        quoted: why nothing is run for it; None for a row that is run.
+        derived: what its accuracy is had from where it has no runs of its own.
+        views: looks at a video that its accuracy is of.
+        starts_from: experiment whose trained network its run starts from, of the same seed; None for any other start.
+        built: whether its settings name a network: false for quoted rows of networks that are not built here.
     """
 
     id: str
@@ -52,6 +92,23 @@ class Row:
     layers: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     place: tuple[str, str] | None = None
     own: bool = False
+    quoted: str | None = None
+    derived: Evaluation | Ensemble | None = None
+    built: bool = True
+    views: int = 1
+    starts_from: str | None = None
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it has runs of its own."""
+        return self.quoted is None and self.derived is None
+
+    @property
+    def frames(self) -> int | None:
+        """Frames of its clips where the row says so itself."""
+        return next(
+            (data["frames"] for _, layer in reversed(self.layers) if "frames" in (data := layer.get("data", {}))), None
+        )
 
     @property
     def name(self) -> str:
@@ -92,6 +149,40 @@ class Table:
     def slug(self) -> str:
         """``table1``: in experiment ids and file names."""
         return f"table{self.number}"
+
+    @property
+    def dataset(self) -> str:
+        """The dataset it is printed for, or the first of them."""
+        return str(self.base[1]["dataset"])
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Everything it is printed for, in printed order."""
+        folds: dict[tuple[str, str | None], list[str]] = {}
+        for column in self.printed.columns:
+            if column.measured_as is not None:
+                of_place = folds.setdefault((column.dataset or self.dataset, column.task), [])
+                of_place += [column.fold] if column.fold is not None and column.fold not in of_place else []
+        places = tuple(Place(dataset, task, tuple(named)) for (dataset, task), named in folds.items())
+        return places or (Place(self.dataset),)
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The datasets of its places, each once."""
+        return tuple(dict.fromkeys(place.dataset for place in self.places))
+
+    def column(
+        self, metric: str, dataset: str | None = None, task: str | None = None, fold: str | None = None
+    ) -> Column | None:
+        """The printed column that a measured accuracy stands beside: of the same dataset, label set and fold as far as
+        there is one, else the first of its metric; None if the table prints none."""
+        columns = [column for column in self.printed.columns if column.measured_as == metric]
+        for wanted in ((dataset, task, fold), (dataset, task), (dataset,)):
+            for column in columns:
+                own = (column.dataset or self.dataset, column.task, column.fold)
+                if own[: len(wanted)] == wanted:
+                    return column
+        return columns[0] if columns else None
 
     @property
     def backbone(self) -> str | None:
@@ -165,6 +256,7 @@ class Paper:
     code: str | None
     dataset: str
     dataset_title: str
+    dataset_titles: Mapping[str, str]
     tables: tuple[Table, ...]
     figures: tuple[PrintedTable, ...]
     claims: tuple[Claim, ...]
@@ -173,6 +265,27 @@ class Paper:
     default_selection: tuple[Selection, ...]
     cost_input: CostInput
     folder: Path = field(repr=False)
+
+    def title_of(self, dataset: str) -> str:
+        """A dataset as sentences name it."""
+        return self.dataset_title if dataset == self.dataset else self.dataset_titles.get(dataset, dataset)
+
+    def trained_rows(self, row: Row) -> list[Row]:
+        """The rows whose runs a row's accuracy comes from: itself, or what it is derived from; none of a quoted row."""
+        if row.derived is None:
+            return [row] if row.quoted is None else []
+        names = [row.derived.of] if isinstance(row.derived, Evaluation) else row.derived.members
+        found = [trained for name in names for trained in self.trained_rows(self.row(name))]
+        return list({trained.id: trained for trained in found}.values())
+
+    def runs_needed(self, row: Row) -> list[Row]:
+        """The `trained_rows` of a row, each behind the row that its run starts from."""
+        needed: dict[str, Row] = {}
+        for trained in self.trained_rows(row):
+            if trained.starts_from is not None:
+                needed |= {one.id: one for one in self.runs_needed(self.row(trained.starts_from))}
+            needed[trained.id] = trained
+        return list(needed.values())
 
     def table(self, which: str | int) -> Table:
         """The table called ``I``, ``1``, ``table1`` or ``Table I``.

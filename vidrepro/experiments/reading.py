@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,8 +12,9 @@ from pydantic import BaseModel, ValidationError
 
 from vidrepro.config import load_yaml, resolve
 from vidrepro.errors import ConfigError, VidreproError, closest
-from vidrepro.experiments.papers import Paper, Row, Table, table_number
+from vidrepro.experiments.papers import Ensemble, Evaluation, Paper, Row, Table, table_number
 from vidrepro.experiments.schema import (
+    Cell,
     DifferencesFile,
     PaperFile,
     PrintedFile,
@@ -43,13 +45,13 @@ def read_paper(folder: Path) -> Paper:
     if about is not None and printed is not None:
         tables = _tables(about, printed, table_files, faults)
         faults += [*_selection_faults(about, tables), *_claim_faults(printed, tables)]
-        faults += _difference_faults(differences, tables)
+        faults += [*_difference_faults(differences, tables), *_derivation_faults(tables), *_start_faults(tables)]
     if faults or about is None or printed is None:
         raise ConfigError(
             f"the experiments of '{folder.name}' cannot be used", where=folder, allowed="\n    " + "\n    ".join(faults)
         )
     return Paper(
-        **about.model_dump(include={"name", "title", "authors", "code", "dataset", "dataset_title"}),
+        **about.model_dump(include={"name", "title", "authors", "code", "dataset", "dataset_title", "dataset_titles"}),
         tables=tuple(tables),
         figures=tuple(printed.figures),
         claims=tuple(printed.claims),
@@ -112,12 +114,15 @@ def _tables(about: PaperFile, printed: PrintedFile, files: dict[Path, TableFile]
 
 
 def _table(about: PaperFile, entry: PrintedTable, file: Path, content: TableFile, faults: list[str]) -> Table:
+    if "dataset" not in content.base:
+        faults.append(f"{file}, base: no dataset")
     columns = [column.name for column in entry.columns if column.unit == "%"]
     matrix = any(row.column is not None for row in content.rows)
     places = [(label, column) for label in entry.labels for column in (columns if matrix else (None,))]
     by_place: dict[tuple[str, str | None], RowEntry] = {(row.label, row.column): row for row in content.rows}
+    every = [*content.rows, *content.extra_rows]
     faults += [f"{file}: {_place_text(*place)} is not printed" for place in by_place if place not in places]
-    given = {"label": [_place_text(row.label, row.column) for row in content.rows], "id": [r.id for r in content.rows]}
+    given = {"label": [_place_text(row.label, row.column) for row in every], "id": [row.id for row in every]}
     for what, values in given.items():
         faults += [f"{file}: {what} {value} stands twice" for value in sorted(set(values)) if values.count(value) > 1]
     base = (str(file), content.base)
@@ -128,21 +133,92 @@ def _table(about: PaperFile, entry: PrintedTable, file: Path, content: TableFile
         if (label, column) not in by_place:
             faults.append(f"{file}: the printed {_place_text(label, column)} is missing")
             continue
-        row = by_place[label, column]
-        rows.append(
-            Row(
-                id=f"{about.name}/table{table_number(entry.id)}/{row.id}",
-                label=label if column is None else f"{label}, {entry.short_title(column)}",
-                paper=about.name,
-                table=entry.id,
-                printed=entry.row(label) if column is None else entry.cell(label, column),
-                layers=(base, (f"{file}, row {row.id}", row.settings)),
-                place=None if column is None else (label, column),
-            )
-        )
-        if not base_faults:
-            faults += _settings_faults(f"{file}, row {row.id}", rows[-1].layers)
+        printed_as = entry.row(label) if column is None else entry.cell(label, column)
+        title = label if column is None else f"{label}, {entry.short_title(column)}"
+        rows.append(_row(about, entry, file, base, by_place[label, column], title, printed_as))
+    nothing = dict.fromkeys(column.name for column in entry.columns[1:])
+    for row in content.extra_rows:
+        extra = _row(about, entry, file, base, row, row.label, nothing)
+        rows.append(replace(extra, own=True, place=None))
+    for built in () if base_faults else rows:
+        faults += _settings_faults(f"{file}, row {built.name}", built.layers)
     return Table(about.name, entry, tuple(rows), base, content.baseline, content.own_rows)
+
+
+def _row(
+    about: PaperFile,
+    entry: PrintedTable,
+    file: Path,
+    base: tuple[str, Mapping[str, Any]],
+    row: RowEntry,
+    title: str,
+    printed: Mapping[str, Cell],
+) -> Row:
+    table = f"{about.name}/table{table_number(entry.id)}/"
+    return Row(
+        id=f"{table}{row.id}",
+        label=title,
+        paper=about.name,
+        table=entry.id,
+        printed=printed,
+        layers=(base, (f"{file}, row {row.id}", row.settings)),
+        place=None if row.column is None else (row.label, row.column),
+        quoted=row.quoted,
+        derived=_derived(row, table),
+        built=row.quoted is None or bool(row.model),
+        views=_views(row),
+        starts_from=_whole_id(row.starts_from, table) if row.starts_from is not None else None,
+    )
+
+
+def _whole_id(name: str, table: str) -> str:
+    """An experiment's id; one of the same table may be named by its last part."""
+    return name if "/" in name else table + name
+
+
+def _views(row: RowEntry) -> int:
+    crops, clips = map(int, row.views.split("x")) if row.views else (1, 1)
+    return crops * clips * int(row.data.get("eval_crops", 1)) * int(row.data.get("eval_clips", 1))
+
+
+def _derived(row: RowEntry, table: str) -> Evaluation | Ensemble | None:
+    """What a row without runs of its own is had from."""
+    if row.evaluates is not None:
+        crops, clips = map(int, row.views.split("x")) if row.views else (None, None)
+        probe = (row.probe.what, row.probe.how) if row.probe else None
+        return Evaluation(_whole_id(row.evaluates, table), crops, clips, probe)
+    if row.members:
+        members = tuple(_whole_id(name, table) for name in row.members)
+        return Ensemble(members, tuple(row.weights) if row.weights else None)
+    return None
+
+
+def _derivation_faults(tables: list[Table]) -> Iterable[str]:
+    rows = {row.id: row for table in tables for row in table.rows}
+    for row in rows.values():
+        source = row.derived.of if isinstance(row.derived, Evaluation) else None
+        if source is not None and (source not in rows or not rows[source].is_trained):
+            yield f"{row.id} evaluates '{source}', which is not a row that is trained"
+        for name in row.derived.members if isinstance(row.derived, Ensemble) else ():
+            member = rows.get(name)
+            if member is None or member.quoted is not None or isinstance(member.derived, Ensemble):
+                yield f"{row.id} has the member '{name}', which is not a row that is trained or evaluates one"
+
+
+def _start_faults(tables: list[Table]) -> Iterable[str]:
+    rows = {row.id: row for table in tables for row in table.rows}
+    for row in rows.values():
+        passed = {row.id}
+        start = row.starts_from
+        while start is not None and start not in passed:
+            passed.add(start)
+            if start not in rows or not rows[start].is_trained:
+                yield f"{row.id} starts from '{start}', which is not a row that is trained"
+                break
+            start = rows[start].starts_from
+        else:
+            if start is not None:
+                yield f"{row.id} starts from itself by way of '{start}'"
 
 
 def _place_text(label: str, column: str | None) -> str:

@@ -9,11 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from vidrepro.config import RunConfig, parse_override, resolve
+from vidrepro.config import START_RUN, RunConfig, parse_override, resolve
 from vidrepro.errors import ConfigError, unknown_name
 from vidrepro.experiments.lookup import load_paper
 from vidrepro.experiments.overrides import applicable_overrides, with_mechanism_digest
-from vidrepro.experiments.papers import Paper, Row, Table, is_own_mechanism
+from vidrepro.experiments.papers import Evaluation, Paper, Place, Row, Table, is_own_mechanism
 from vidrepro.experiments.reading import read_schema
 from vidrepro.experiments.schema import BackboneLayer, PresetFile
 from vidrepro.files import experiments_folder
@@ -70,34 +70,56 @@ def known_datasets(data_folder: Path) -> set[str]:
     return {*SOURCES, *(path.parent.name for path in data_folder.glob("*/manifest.csv"))}
 
 
-def choose_dataset(choice: str, paper: Paper, data_folder: Path) -> DatasetChoice:
+def choose_dataset(choice: str, paper: Paper, data_folder: Path, own: str | None = None) -> DatasetChoice:
     """Resolve ``auto`` to the paper's dataset if it is prepared in `data_folder`, else to the embedded one.
+
+    Args:
+        choice: a dataset's name, or ``auto``.
+        paper: the paper.
+        data_folder: where prepared datasets lie.
+        own: the dataset of the table in question; None for the paper's main one.
 
     Raises:
         UnknownNameError: for a dataset nobody knows, with the closest ones.
     """
-    if choice not in ("auto", paper.dataset):
+    own = own or paper.dataset
+    named = f"'{own}' ({paper.title_of(own)})"
+    if choice not in ("auto", own):
         if choice not in (known := known_datasets(data_folder)):
             raise unknown_name("dataset", choice, known)
         return DatasetChoice(
             choice,
-            f"Dataset '{choice}', as asked; the paper's is '{paper.dataset}' ({paper.dataset_title}), so accuracies "
+            f"Dataset '{choice}', as asked; the paper's is {named}, so accuracies "
             "are not comparable with the printed ones.",
         )
-    prepared = (data_folder / paper.dataset / "manifest.csv").is_file()
-    if prepared or choice == paper.dataset:
-        return DatasetChoice(paper.dataset, f"Dataset '{paper.dataset}' ({paper.dataset_title}), the paper's own.")
+    prepared = (data_folder / own / "manifest.csv").is_file()
+    if prepared or choice == own:
+        return DatasetChoice(own, f"Dataset {named}, the paper's own.")
     return DatasetChoice(
         EMBEDDED_DATASET,
-        f"The paper's dataset '{paper.dataset}' ({paper.dataset_title}) is not prepared in '{data_folder}', so the "
+        f"The paper's dataset {named} is not prepared in '{data_folder}', so the "
         f"embedded dataset '{EMBEDDED_DATASET}' is used; its accuracies are not comparable with the printed ones.",
     )
+
+
+def choose_places(choice: str, paper: Paper, table: Table, data_folder: Path) -> list[tuple[Place, DatasetChoice]]:
+    """What a table is run on: of the places it is printed for those that are prepared, or that `choice` names; where
+    there are none, the embedded dataset or the one named.
+
+    Raises:
+        UnknownNameError: for a dataset nobody knows, with the closest ones.
+    """
+    chosen = [(place, choose_dataset(choice, paper, data_folder, place.dataset)) for place in table.places]
+    own = [(place, found) for place, found in chosen if found.name == place.dataset]
+    return own or [(Place(chosen[0][1].name), chosen[0][1])]
 
 
 def resolve_row(
     row: Row, *, dataset: str, preset: str, backbone: str | None = None, overrides: Iterable[str] = ()
 ) -> RunConfig:
-    """The settings a row is run with. Later layers win: table, row, preset, `backbone`, overrides.
+    """The settings a row is run with. Later layers win: table, row, preset, the row's own ``data`` and ``train``,
+    `backbone`, overrides. A row that starts from another one's trained network is resolved after that one, under the
+    same choices; weights asked for by an override take that network's place.
 
     A preset may replace the table's backbone (named in the result); a backbone asked for by `backbone` or by the
     override ``model.backbone=`` is never replaced, but still gets the preset's options for it.
@@ -107,7 +129,10 @@ def resolve_row(
         UnknownNameError: if there is no such preset.
         ModelError: if a mechanism of one's own cannot be imported.
     """
-    overrides = applicable_overrides(row, overrides)
+    if not row.is_trained:
+        raise ConfigError(f"'{row.id}' has no run of its own", given=row.label, hint=_instead(row))
+    asked_for = list(overrides)
+    overrides = applicable_overrides(row, asked_for)
     size = load_preset(preset)
     asked = [parse_override(text).get("model", {}) for text in overrides]
     chosen = next((model["backbone"] for model in reversed(asked) if "backbone" in model), backbone)
@@ -123,9 +148,39 @@ def resolve_row(
         (name, size.for_backbone.get(str(chosen), BackboneLayer()).model_dump()),
         (name, size.for_paper.get(row.paper, BackboneLayer()).model_dump()),
         (name, {"model": {"backbone": chosen, "backbone_options": size.backbone_options.get(str(chosen), {})}}),
+        *_start_settings(row, size, dataset=dataset, preset=preset, backbone=backbone, overrides=asked_for),
+        *_own_settings(row),
         ("dataset", {"dataset": dataset}),
     ]
     return with_mechanism_digest(resolve(layers, overrides))
+
+
+def _start_settings(
+    row: Row, size: PresetFile, *, dataset: str, preset: str, backbone: str | None, overrides: list[str]
+) -> list[tuple[str, dict[str, Any]]]:
+    """What comes of a row's starting from another: the preset's settings for it, and which run it is, by its config."""
+    if row.starts_from is None:
+        return []
+    layers: list[tuple[str, dict[str, Any]]] = [(f"preset {preset}, for_start", size.for_start.model_dump())]
+    if not any(text.startswith("model.weights") for text in overrides):
+        start = load_paper(row.paper).row(row.starts_from)
+        config = resolve_row(start, dataset=dataset, preset=preset, backbone=backbone, overrides=overrides)
+        layers.append((row.starts_from, {"model": {"weights": f"{START_RUN}{config.fingerprint}"}}))
+    return layers
+
+
+def _own_settings(row: Row) -> list[tuple[str, dict[str, Any]]]:
+    """What the row is about, whatever the preset: its numbers of frames, not the table's."""
+    where, settings = row.layers[-1] if row.layers else ("", {})
+    own = {section: settings[section] for section in ("data", "train") if settings.get(section)}
+    return [(where, own)] if own else []
+
+
+def _instead(row: Row) -> str:
+    if row.derived is None:
+        return f"quoted in the paper: {row.quoted}"
+    names = [row.derived.of] if isinstance(row.derived, Evaluation) else row.derived.members
+    return f"its accuracy is had from the runs of {', '.join(names)}: vidrepro ablate {row.paper} --rows {row.name}"
 
 
 def select_rows(
@@ -134,7 +189,7 @@ def select_rows(
     rows: str | Iterable[str] | None = None,
     backbone: str | None = None,
 ) -> list[Row]:
-    """The rows a command is about, in printed order.
+    """The rows a command is about, in printed order; quoted rows, which nothing is run for, are left out.
 
     Args:
         paper: where they are printed.
@@ -147,14 +202,18 @@ def select_rows(
 
     Raises:
         UnknownNameError: for a table or row that does not exist, with the closest ones.
-        ConfigError: for a mechanism of one's own where no table has a place for it.
+        ConfigError: for a mechanism of one's own where no table has a place for it, or for a quoted row.
     """
     selected = _rows_of_tables(paper, tables, backbone)
     if rows is None:
-        return selected
+        return [row for row in selected if row.quoted is None]
     names = _comma_list(rows)
     pools = [selected] if tables is not None else [selected, [row for table in paper.tables for row in table.rows]]
-    return [_row_named(name, pools, paper) for name in names]
+    found = [_row_named(name, pools, paper) for name in names]
+    for row in found:
+        if row.quoted is not None:
+            raise ConfigError(f"'{row.id}' is not run here", given=row.label, hint=_instead(row))
+    return found
 
 
 def _rows_of_tables(paper: Paper, tables: str | Iterable[str | int] | None, backbone: str | None) -> list[Row]:

@@ -13,12 +13,44 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+METRICS = ("top1", "top5")
+
+
 class Column(_Strict):
-    """A printed column: `name` in code, `title` as in the paper, `unit` %, pp, GMAC or None."""
+    """A printed column: `name` in code, `title` as in the paper, `unit` %, pp, GMAC, M (of parameters) or None.
+
+    Of accuracies:
+
+    Attributes:
+        dataset: what it is printed for; None for the table's own.
+        fold, task: the official fold, the label set; None for the dataset's usual ones.
+        metric: ``top1`` or ``top5``; ``none`` for an accuracy that nothing is measured against; None for what the
+            name's end says, else top-1.
+        output: of a network with several predictions the one it is the top-1 accuracy of, as
+            `vidrepro.models.VideoClassifier.all_logits` names it; None for the network's own.
+    """
 
     name: str
     title: str
     unit: str | None = None
+    dataset: str | None = None
+    fold: str | None = None
+    task: str | None = None
+    metric: Literal["top1", "top5", "none"] | None = None
+    output: str | None = None
+
+    @property
+    def measured_as(self) -> str | None:
+        """The metric it is put against: ``top1``, ``top5``, or None for a column that is no such accuracy."""
+        if self.unit != "%" or self.metric == "none" or self.output is not None:
+            return None
+        return self.metric or next((metric for metric in METRICS if self.name.endswith(metric)), "top1")
+
+    @model_validator(mode="after")
+    def _place_is_of_an_accuracy(self) -> Column:
+        if self.unit != "%" and (self.dataset or self.fold or self.task or self.metric):
+            raise ValueError(f"column {self.name}: only an accuracy has a dataset, fold, task or metric")
+        return self
 
 
 class Doubt(_Strict):
@@ -77,11 +109,16 @@ class PrintedTable(_Strict):
 
 
 class Comparison(_Strict):
-    """What a sentence says about two experiments' accuracies: `higher` above `lower`, or `similar` to each other."""
+    """What a sentence says about two experiments' accuracies: `higher` above `lower`, or `similar` to each other.
+
+    How far above, and how similar, can be said where the sentence does ("far outstrip"): for its reader, not printed.
+    """
 
     higher: str | None = None
     lower: str | None = None
     similar: tuple[str, str] | None = None
+    by: float = Field(0, ge=0)  # percentage points that `higher` is above `lower` at least
+    within: float | None = Field(None, gt=0)  # percentage points that similar ones differ by at most
 
     @property
     def experiments(self) -> tuple[str, str]:
@@ -93,6 +130,8 @@ class Comparison(_Strict):
     def _one_of_two(self) -> Comparison:
         if (self.similar is None) == (self.higher is None) or (self.higher is None) != (self.lower is None):
             raise ValueError("a comparison says either higher and lower, or similar")
+        if (self.by and self.similar) or (self.within and not self.similar):
+            raise ValueError("a comparison with `by` says higher and lower, one with `within` says similar")
         return self
 
 
@@ -136,21 +175,61 @@ class PrintedFile(_Strict):
     claims: list[Claim] = []
 
 
+class ProbeEntry(_Strict):
+    """An attention replaced at test time, as ``vidrepro invert --what … --how …`` does."""
+
+    what: str
+    how: str = "invert"
+
+
 class RowEntry(_Strict):
-    """What is run for one printed row, or for one cell of a matrix, on top of the table's base."""
+    """What is run for one printed row, or for one cell of a matrix, on top of the table's base.
+
+    Attributes:
+        column: of a matrix: the accuracy column whose cell this is; None for the whole row.
+        model, data, train: settings of its run. `data` and `train` are what the row is about and win over presets.
+        quoted: why nothing is run for a row: the paper quotes it. With `model`, its cost is counted all the same.
+        evaluates: the row whose runs this one looks at again, with `views` or under `probe`.
+        views: ``crops x clips``, e.g. ``3x2``; of a quoted row, for its cost.
+        members, weights: of an ensemble, the rows it is made of.
+        starts_from: the row whose trained network its run starts from, of the same seed; in the place of any weights.
+    """
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9.+-]*$")
     label: str
-    column: str | None = None  # of a matrix: the accuracy column whose cell this is; None for the whole row
+    column: str | None = None
     model: dict[str, Any] = {}
     data: dict[str, Any] = {}
     train: dict[str, Any] = {}
+    quoted: str | None = None
+    evaluates: str | None = None
+    views: str | None = Field(None, pattern=r"^[0-9]+x[0-9]+$")
+    probe: ProbeEntry | None = None
+    members: list[str] = []
+    weights: list[float] | None = None
+    starts_from: str | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
         """The row's layer of a run config."""
         sections = {"model": self.model, "data": self.data, "train": self.train}
         return {name: section for name, section in sections.items() if section}
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> RowEntry:
+        kinds = [name for name in ("quoted", "evaluates", "members") if getattr(self, name)]
+        if len(kinds) > 1:
+            raise ValueError(f"row {self.id} has {' and '.join(kinds)}: it is one of them")
+        if kinds and self.starts_from is not None:
+            raise ValueError(f"row {self.id}: starts_from is of a row that is trained, not of one with {kinds[0]}")
+        if kinds and kinds != ["quoted"] and self.settings:
+            raise ValueError(f"row {self.id}: a row with {kinds[0]} has no settings of its own")
+        asked = self.probe is not None or (self.views is not None and self.quoted is None)
+        if bool(self.evaluates) != asked:
+            raise ValueError(f"row {self.id}: evaluates needs views or a probe, and they need it")
+        if self.members and (len(self.members) < 2 or (self.weights and len(self.weights) != len(self.members))):
+            raise ValueError(f"row {self.id}: an ensemble has two or more members, and a weight for each or none")
+        return self
 
 
 class TableFile(_Strict):
@@ -162,6 +241,7 @@ class TableFile(_Strict):
     own_rows: bool = True  # whether a user's own mechanism may stand beneath the printed rows
     base: dict[str, Any]
     rows: list[RowEntry] = Field(min_length=1)
+    extra_rows: list[RowEntry] = []  # run and shown beneath the printed ones, though the paper has no such row
 
 
 class Selection(_Strict):
@@ -188,6 +268,7 @@ class PaperFile(_Strict):
     code: str | None = None
     dataset: str
     dataset_title: str
+    dataset_titles: dict[str, str] = {}  # of the other datasets its tables are about
     default_selection: list[Selection] = Field(min_length=1)
     cost_input: CostInput
 
@@ -262,4 +343,5 @@ class PresetFile(_Strict):
     data: dict[str, Any] = {}
     train: dict[str, Any] = {}
     for_backbone: dict[str, BackboneLayer] = {}  # what a backbone needs set otherwise, over the sections above
+    for_start: BackboneLayer = BackboneLayer()  # what a row that starts from a trained network needs set otherwise
     for_paper: dict[str, BackboneLayer] = {}  # likewise a paper's rows

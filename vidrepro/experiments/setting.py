@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,20 @@ from typing import TYPE_CHECKING, Any
 from vidrepro.config import RunConfig
 from vidrepro.experiments.lookup import load_paper
 from vidrepro.experiments.overrides import with_weights_digest
-from vidrepro.experiments.papers import Paper
-from vidrepro.experiments.resolution import choose_dataset, default_preset, load_preset, resolve_row
+from vidrepro.experiments.papers import Paper, Table
+from vidrepro.experiments.resolution import (
+    DatasetChoice,
+    choose_dataset,
+    choose_places,
+    default_preset,
+    load_preset,
+    resolve_row,
+)
 
 if TYPE_CHECKING:
     from vidrepro.data.manifest import Manifest
+
+TASK_KEY = "data.task="
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,7 @@ class Setting:
     overrides: tuple[str, ...]
     sentence: str  # which dataset is used, and why, for people
     data: Path
+    folds: tuple[str, ...] = ()  # official ones that the table prints an accuracy for, each
 
     def resolve(self, experiment: str) -> RunConfig:
         """The run config of a row, e.g. ``m2a/table1/m2a``.
@@ -73,11 +84,13 @@ def select_setting(
     backbone: str | None,
     overrides: list[str] | None,
     data: Path,
+    experiment: str | None = None,
 ) -> Setting:
     """Resolve ``auto`` and the defaults.
 
     Args:
         paper: its name.
+        experiment: a row of it, whose table says what ``auto`` may mean; None for the paper's main dataset.
         dataset: a dataset's name, or ``auto``.
         preset: a preset's name, or None for the dataset's default one.
         backbone: what ``--backbone`` says.
@@ -85,10 +98,60 @@ def select_setting(
         data: folder of prepared datasets.
 
     Raises:
-        UnknownNameError: if the paper or the preset is unknown.
+        UnknownNameError: if the paper, the row or the preset is unknown.
     """
     loaded = load_paper(paper)
-    choice = choose_dataset(dataset, loaded, data)
+    own = loaded.table(loaded.row(experiment).table).dataset if experiment else None
+    choice = choose_dataset(dataset, loaded, data, own)
+    return _setting(loaded, choice, preset, backbone, with_weights_digest(overrides or ()), data)
+
+
+def settings_of_tables(
+    paper: Paper,
+    tables: Sequence[Table],
+    *,
+    dataset: str,
+    preset: str | None,
+    backbone: str | None,
+    overrides: list[str] | None,
+    data: Path,
+) -> list[tuple[Setting, tuple[Table, ...]]]:
+    """One setting for each place that tables are printed for and that can be run, with the tables it is for.
+
+    A place's label set is an override of its setting, ``data.task=noun``, unless one is asked for.
+
+    Args:
+        paper: the paper.
+        tables: some of its tables.
+        dataset, preset, backbone, overrides, data: see `select_setting`.
+
+    Raises:
+        UnknownNameError: for an unknown dataset or preset.
+    """
+    asked = with_weights_digest(overrides or ())
+    task_asked = any(text.startswith(TASK_KEY) for text in asked)
+    found: dict[tuple[str, tuple[str, ...], tuple[str, ...]], tuple[Setting, list[Table]]] = {}
+    for table in tables:
+        for place, choice in choose_places(dataset, paper, table, data):
+            with_task = asked if place.task is None or task_asked else (*asked, f"{TASK_KEY}{place.task}")
+            identity = (choice.name, with_task, place.folds)
+            if identity not in found:
+                setting = _setting(paper, choice, preset, backbone, with_task, data, place.folds)
+                found[identity] = (setting, [])
+            of_setting = found[identity][1]
+            of_setting += [table] if all(other.id != table.id for other in of_setting) else []
+    return [(setting, tuple(of_setting)) for setting, of_setting in found.values()]
+
+
+def _setting(
+    paper: Paper,
+    choice: DatasetChoice,
+    preset: str | None,
+    backbone: str | None,
+    overrides: tuple[str, ...],
+    data: Path,
+    folds: tuple[str, ...] = (),
+) -> Setting:
     name = preset or default_preset(choice.name)
     load_preset(name)  # refuse a wrong name before anything is done
-    return Setting(loaded, choice.name, name, backbone, with_weights_digest(overrides or ()), choice.reason, data)
+    return Setting(paper, choice.name, name, backbone, overrides, choice.reason, data, folds)

@@ -87,7 +87,7 @@ class Network:
         sample = self._dataset[index]
         frames = self.manifest.clip(clip_id).frames
         config = self._dataset.config
-        positions = eval_positions(config.eval_sampling, frames, config.frames)
+        positions = eval_positions(config.eval_sampling, frames, config.frames, stride=config.stride)
         return ShownClip(clip_id, sample["clip"][0], sample["label"], positions, frames)
 
     @cached_property

@@ -1,6 +1,13 @@
 """Networks by name: `build_model` for a whole classifier, `build_mechanism` for one module alone."""
 
-from vidrepro.models.build import backbone_names, build_from_config, build_model, check_config, mechanism_names
+from vidrepro.models.build import (
+    backbone_names,
+    build_from_config,
+    build_model,
+    check_config,
+    mechanism_names,
+    module_names,
+)
 from vidrepro.models.classifier import VideoClassifier
 from vidrepro.models.mechanisms import build_mechanism, takes_option
 from vidrepro.models.report import LoadReport
@@ -14,5 +21,6 @@ __all__ = [
     "build_model",
     "check_config",
     "mechanism_names",
+    "module_names",
     "takes_option",
 ]

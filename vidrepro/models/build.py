@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vidrepro.config import ModelConfig
+from vidrepro.config import START_RUN, ModelConfig
 from vidrepro.errors import ModelError, UnknownNameError, closest, unknown_name
 from vidrepro.models.backbones import BACKBONES, backbone_entry, build_backbone, resolve_backbone
 from vidrepro.models.classifier import HEAD_STD, VideoClassifier
@@ -32,8 +32,13 @@ def backbone_names() -> list[str]:
 
 
 def mechanism_names() -> list[str]:
-    """The mechanisms `build_model` and `build_mechanism` know."""
+    """The mechanisms `build_model` knows."""
     return list(MECHANISMS)
+
+
+def module_names() -> list[str]:
+    """Those of them that are modules for a backbone's blocks, which `build_mechanism` knows too; not whole networks."""
+    return [name for name, entry in MECHANISMS.items() if entry.network is None]
 
 
 def build_model(
@@ -116,19 +121,20 @@ def check_config(config: ModelConfig) -> None:
     """Refuse settings that `build_from_config` would refuse, in the same words, without building or reading anything.
 
     What shows only in the building or reading is left to it: too few channels for a mechanism, what a weight file
-    holds, whether ImageNet weights can be downloaded.
+    holds, whether ImageNet weights can be downloaded, whether a run to start from is there.
 
     Raises:
         UnknownNameError: for an unknown backbone, mechanism, variant or option.
         ModelError: for a value or combination that cannot be built.
         CheckpointError: for a weight file that does not exist.
     """
+    from_run = config.weights is not None and config.weights.startswith(START_RUN)
     _resolve(
         config.backbone,
         config.mechanism,
         temporal_shift=config.temporal_shift,
         variant=config.variant,
-        weights=config.weights,
+        weights=None if from_run else config.weights,
         dropout=config.dropout,
         head_std=config.head_std,
         options=config.options,
@@ -195,8 +201,12 @@ def _resolve(
 
 
 def _require_whole_network_fits(mechanism: str, backbone: str, temporal_shift: bool) -> None:
-    """Refuse a mechanism that is a whole network around a backbone it was not made for."""
-    entry = mechanism_entry(mechanism)
+    """Refuse a mechanism that is a whole network around a backbone it was not made for, and the other way round."""
+    entry, possible = mechanism_entry(mechanism), backbone_entry(backbone).mechanisms
+    if possible is not None and mechanism not in possible:
+        raise ModelError(f"backbone '{backbone}' takes no '{mechanism}'", given=mechanism, allowed=possible)
+    if possible is not None and temporal_shift:
+        raise ModelError(f"backbone '{backbone}' has no temporal shift", given="temporal_shift=True")
     if entry.network is None:
         return
     if backbone not in entry.backbones:

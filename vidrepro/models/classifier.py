@@ -83,6 +83,20 @@ class VideoClassifier(nn.Module):
         logits = self(clips)
         return criterion(logits.float(), labels), logits
 
+    def all_logits(self, clips: Tensor) -> dict[str, Tensor]:
+        """Logits ``(N, classes)`` of every output by its name; a network with several outputs overrides it.
+
+        ``total`` is the one of all of them together, which tables print.
+        """
+        return {"total": self(clips)}
+
+    def prediction_of(self, logits: dict[str, Tensor]) -> Tensor:
+        """What `forward` returns, from the `all_logits` of the same clips."""
+        return logits["total"]
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Told by training when an epoch begins or goes on, counted from 0; for what changes in its course."""
+
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Trainable parameters as the optimiser's groups; ``lr_scale`` in one multiplies its learning rate."""
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from vidrepro.models.mechanisms import build_mechanism, resolve_mechanism
 from vidrepro.models.mechanisms.aia import TABLE_COMPOSITIONS
 from vidrepro.models.mechanisms.m2a import MOTIONS
 from vidrepro.models.naming import is_file_head
-from vidrepro.models.official import SOURCES, load_official_state, released_names
+from vidrepro.models.networks.stabn_released import FRAMES_FROM
+from vidrepro.models.official import SOURCES, load_official_state, released_names, split_unused
 from vidrepro.models.provenance import RECORD
 from vidrepro.models.report import LoadReport
 from vidrepro.models.weights import read_state_dict
@@ -95,6 +96,8 @@ def import_checkpoint(
     tensors = strip_wrappers(read_state_dict(path)[0])
     network = _Network(backbone, frames, _channels(tensors, source, path) if backbone == MODULE_ALONE else None)
     classes = classes or _classes(tensors, network, path)
+    if source == "stabn":
+        _require_frames(tensors, frames, path)
     if mechanism is None:
         raise _mechanism_is_needed(tensors, network, classes, source, path)
     model = network.build(mechanism, classes, variant=variant, temporal_shift=temporal_shift, **(options or {}))
@@ -140,6 +143,19 @@ class _Network:
             "options": resolved.options,
             "temporal_shift": False,
         }
+
+
+def _require_frames(tensors: Mapping[str, Tensor], frames: int, path: Path) -> None:
+    """Refuse a T that ST-ABN's file was not made for: the temporal attention has weights for its own T alone."""
+    own = tensors[FRAMES_FROM].shape[0] if FRAMES_FROM in tensors else frames
+    if own != frames:
+        raise CheckpointError(
+            "the file's temporal attention has weights for another number of frames",
+            given=f"frames={frames}",
+            allowed=f"frames={own}",
+            hint=f"say --frames {own}",
+            where=path,
+        )
 
 
 def _classes(tensors: Mapping[str, Tensor], network: _Network, path: Path) -> int | None:
@@ -200,14 +216,15 @@ def fitting_mechanisms(
 ) -> list[str]:
     """The mechanisms of the released code whose keys and shapes are exactly these, as one would ask for them."""
     network = _Network(backbone, frames, channels)
+    used, _ = split_unused(tensors, source)
     fitting = []
-    for spec, shift, text in _released_aia() if source == "aia" else _released_mechanisms():
+    for spec, shift, text in _RELEASED[source]():
         if channels is not None and shift:
             continue
         try:
             with torch.device("meta"):  # names and shapes are enough
                 model = network.build(spec, classes, **({"temporal_shift": True} if shift else {}))
-            report = compare(model, tensors, released_names(model, source))
+            report = compare(model, used, released_names(model, source))
         except ModelError:  # the released code has no such network
             continue
         if report.complete:
@@ -224,6 +241,16 @@ def _released_aia() -> Iterator[tuple[str, bool, str]]:
         yield spec, True, f"{spec} --temporal-shift"
 
 
+def _released_stabn() -> Iterator[tuple[str, bool, str]]:
+    """The same for ST-ABN's released code, which has this network alone."""
+    yield "st-abn", False, "st-abn"
+
+
+def _released_pytorchvideo() -> Iterator[tuple[str, bool, str]]:
+    """The same for pytorchvideo, of which plain slow pathways are read."""
+    yield "none", False, "none"
+
+
 def _released_mechanisms() -> Iterator[tuple[str, bool, str]]:
     """Spec, whether the temporal shift is on, and how to ask for it, of every network the released code can build."""
     yield "none", False, "none (tsm has the same tensors, under conv.net)"
@@ -238,3 +265,11 @@ def _released_mechanisms() -> Iterator[tuple[str, bool, str]]:
                 if attention == "patch4":
                     text = "m2a(attention=patch4), or of another patch size"
                 yield spec, shift, f"{text} --temporal-shift" if shift else text
+
+
+_RELEASED: dict[str, Callable[[], Iterator[tuple[str, bool, str]]]] = {
+    "m2a": _released_mechanisms,
+    "aia": _released_aia,
+    "stabn": _released_stabn,
+    "pytorchvideo": _released_pytorchvideo,
+}

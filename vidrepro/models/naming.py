@@ -1,6 +1,6 @@
 """What a network's tensors are called elsewhere, derived from its own backbone and insertions.
 
-Five layouts, told apart by `layout_of`:
+Seven layouts, told apart by `layout_of`:
 
 - ``vidrepro``: our own, ``backbone.layer1.0.conv1.weight`` and ``fc.weight``.
 - ``torchvision``: a plain network's, ``layer1.0.conv1.weight`` and ``fc.weight`` (``classifier.1.weight``).
@@ -10,6 +10,8 @@ Five layouts, told apart by `layout_of`:
   its I3D, ``model.layer1.0.conv1.0.m2a.conv_down.weight`` and ``model.fc.weight``.
 - ``aia``: the released AIA code's; its modules stand beside the layers of a bottleneck,
   ``base_model.layer1.0.eft1.C_conv.weight``, and its shift renames nothing. A plain network is the same in ``m2a``.
+- ``stabn``: the released ST-ABN's, a whole network: ``backbone.att_layer4.0.conv1.weight``, ``cls_head.fc_cls.weight``.
+- ``pytorchvideo``: of a plain slow pathway, ``blocks.1.res_blocks.0.branch2.conv_a.weight``, ``blocks.5.proj.weight``.
 """
 
 from __future__ import annotations
@@ -22,14 +24,18 @@ from torchvision.models.mobilenetv2 import InvertedResidual
 from torchvision.models.resnet import Bottleneck
 
 from vidrepro.errors import ModelError
+from vidrepro.models.backbones import slow_released
 from vidrepro.models.backbones.i3d import InflatedResNet
 from vidrepro.models.backbones.mobilenetv2 import MobileNetV2
 from vidrepro.models.backbones.resnet import ResNet
+from vidrepro.models.backbones.slow import SlowResNet
 from vidrepro.models.classifier import VideoClassifier
 from vidrepro.models.insertion import expands
 from vidrepro.models.mechanisms.aia import AttentionInAttention
 from vidrepro.models.mechanisms.aia_released import released_block_key
 from vidrepro.models.mechanisms.released import released_key
+from vidrepro.models.networks import stabn_released
+from vidrepro.models.networks.stabn import STABN
 
 # The released code wraps a convolution as a list of modules; ours names the parts.
 _RELEASED_PARTS: dict[tuple[str, ...], dict[str, str]] = {
@@ -51,6 +57,10 @@ _FLAT_BLOCK = {
 def layout_of(keys: Iterable[str]) -> str:
     """The layout a file's keys are in (wrapper prefixes already taken off)."""
     keys = list(keys)
+    if any(key.startswith(stabn_released.HEAD) for key in keys):
+        return "stabn"
+    if slow_released.MARK in keys:
+        return "pytorchvideo"
     if any(key.startswith(("base_model.", "model.")) for key in keys):
         return "aia" if any(re.search(r"\.eft\d?\.", key) for key in keys) else "m2a"
     if any(key.startswith("backbone.") for key in keys):
@@ -70,6 +80,11 @@ def file_names(model: VideoClassifier, layout: str) -> dict[str, str]:
             given=type(model.backbone).__name__,
             allowed="e.g. resnet50",
         )
+    if not _in_released_code(model, layout):
+        raise ModelError(
+            f"the released code of '{layout}' has no such network",
+            given=f"{model.identity.get('mechanism_name', type(model).__name__)} on {type(model.backbone).__name__}",
+        )
     return {key: _file_name(model, key, layout) for key in model.state_dict()}
 
 
@@ -77,8 +92,8 @@ def plain_file_names(model: VideoClassifier, layout: str) -> dict[str, str]:
     """The same for a file that holds the backbone without anything inserted: no names for mechanisms."""
     names = {}
     for key in model.state_dict():
-        place, part, rest = _split(model, key)
-        if part != "mechanism":
+        place, _, rest = _split(model, key)
+        if not is_inserted(model, key):
             names[key] = _outer(model, f"{place}.{rest}" if place else rest, layout)
     return names
 
@@ -90,12 +105,16 @@ def is_head(key: str) -> bool:
 
 def is_file_head(name: str) -> bool:
     """Whether a file's name belongs to the linear layer of an image or video network."""
-    return name.removeprefix("base_model.").removeprefix("model.").startswith(("fc.", "new_fc.", "classifier."))
+    heads = ("fc.", "new_fc.", "classifier.", stabn_released.HEAD, slow_released.HEAD)
+    return name.removeprefix("base_model.").removeprefix("model.").startswith(heads)
 
 
 def is_inserted(model: VideoClassifier, key: str) -> bool:
-    """Whether one of our names belongs to a mechanism rather than to the plain network."""
-    return _split(model, key)[1] == "mechanism"
+    """Whether one of our names belongs to a mechanism rather than to the plain network.
+
+    What a whole network has beside backbone and linear layer is its mechanism.
+    """
+    return _split(model, key)[1] == "mechanism" or not (key.startswith("backbone.") or is_head(key))
 
 
 def _split(model: VideoClassifier, key: str) -> tuple[str, str, str]:
@@ -111,6 +130,8 @@ def _split(model: VideoClassifier, key: str) -> tuple[str, str, str]:
 def _file_name(model: VideoClassifier, key: str, layout: str) -> str:
     if layout == "vidrepro":
         return key
+    if layout == "stabn":
+        return stabn_released.released_key(key)
     place, part, rest = _split(model, key)
     if not place:
         return _outer(model, rest, layout)
@@ -157,6 +178,14 @@ def _has_bottlenecks(model: VideoClassifier) -> bool:
     return isinstance(model.backbone, ResNet) and isinstance(model.backbone.stages[0][0], Bottleneck)
 
 
+def _in_released_code(model: VideoClassifier, layout: str) -> bool:
+    """Whether a project's code has such a network; what is inserted into its blocks is looked at tensor by tensor."""
+    if layout not in ("m2a", "aia", "pytorchvideo"):
+        return layout != "stabn" or isinstance(model, STABN)
+    whole = any(not key.startswith("backbone.") and not is_head(key) for key in model.state_dict())
+    return not whole and isinstance(model.backbone, SlowResNet) == (layout == "pytorchvideo")
+
+
 def _is_i3d(model: VideoClassifier) -> bool:
     return isinstance(model.backbone, InflatedResNet)
 
@@ -165,6 +194,10 @@ def _outer(model: VideoClassifier, key: str, layout: str) -> str:
     """A plain network's name in a layout: ``backbone.`` and ``fc.`` replaced, MobileNetV2's blocks flattened."""
     if layout == "vidrepro":
         return key
+    if layout == "pytorchvideo" and isinstance(model.backbone, SlowResNet):
+        if is_head(key):
+            return slow_released.HEAD + key.removeprefix("fc.")
+        return slow_released.pytorchvideo_key(key.removeprefix("backbone."))
     mobilenet = isinstance(model.backbone, MobileNetV2)
     released = layout in ("m2a", "aia")
     if released and _is_i3d(model):

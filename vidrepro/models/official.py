@@ -16,10 +16,17 @@ from vidrepro.models.loading import load, strip_wrappers
 from vidrepro.models.mechanisms.aia import AttentionInAttention
 from vidrepro.models.mechanisms.released import released_key
 from vidrepro.models.naming import file_names
+from vidrepro.models.networks.stabn_released import dead_keys
 from vidrepro.models.report import LoadReport
 
 # TSM's released code (mit-han-lab/temporal-shift-module) uses the same names as M2A's, which is built on it.
-SOURCES = {"m2a": "gebob19/M2A", "aia": "haoyanbin918/Attention-in-Attention"}
+SOURCES = {
+    "m2a": "gebob19/M2A",
+    "aia": "haoyanbin918/Attention-in-Attention",
+    "stabn": "machine-perception-robotics-group/ST-ABN_PyTorch",
+    "pytorchvideo": "facebookresearch/pytorchvideo",
+}
+_WHOLE_NETWORKS = ("stabn", "pytorchvideo")  # sources without a module of their own
 
 
 def load_official_state(
@@ -32,7 +39,7 @@ def load_official_state(
             ``conv_down.weight`` and so on).
         state_dict: the released tensors by name; a data-parallel ``module.`` in front is taken off. Values are cast
             to the network's precision.
-        source: whose code wrote it: ``m2a`` or ``aia``. CinST and STinC have the same keys: what is built decides.
+        source: whose code wrote it, one of `SOURCES`. CinST and STinC have the same keys: what is built decides.
         strict: refuse anything but a complete fit. Otherwise load what fits and report the rest.
 
     Raises:
@@ -42,13 +49,22 @@ def load_official_state(
     """
     if source not in SOURCES:
         raise unknown_name("checkpoint source", str(source), SOURCES)
-    return load(
+    tensors, unused = split_unused(strip_wrappers(state_dict), source)
+    report = load(
         model,
-        strip_wrappers(state_dict),
+        tensors,
         released_names(model, source),
         accept=lambda report: report.complete or (not strict and bool(report.loaded)),
         refusal=f"this is not a {SOURCES[source]} state dict of this network",
     )
+    report.unused.extend(unused)
+    return report
+
+
+def split_unused(tensors: Mapping[str, Tensor], source: str) -> tuple[dict[str, Tensor], list[str]]:
+    """A released state dict without what its own code makes and never uses, and the names of that."""
+    unused = dead_keys(tensors) if source == "stabn" else []
+    return {name: tensor for name, tensor in tensors.items() if name not in unused}, unused
 
 
 def released_names(model: nn.Module, source: str) -> dict[str, str]:
@@ -59,10 +75,10 @@ def released_names(model: nn.Module, source: str) -> dict[str, str]:
     """
     if isinstance(model, VideoClassifier):
         return file_names(model, source)
-    if isinstance(model, AttentionInAttention) != (source == "aia"):
+    if source in _WHOLE_NETWORKS or isinstance(model, AttentionInAttention) != (source == "aia"):
         raise ModelError(
             f"the released code {SOURCES[source]} has no such module",
             given=type(model).__name__,
-            allowed="AIA's modules with source 'aia', all others with 'm2a'",
+            allowed="AIA's modules with source 'aia', all others with 'm2a'; no module of any other source",
         )
     return {key: released_key(model, key) for key in model.state_dict()}

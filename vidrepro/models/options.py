@@ -52,6 +52,11 @@ def positive_number(default: float, meaning: str) -> Option:
     )
 
 
+def switch(default: bool, meaning: str) -> Option:
+    """An option that is on or off."""
+    return Option(default, lambda value: isinstance(value, bool), "true, false", meaning)
+
+
 def is_positive_integer(value: object) -> bool:
     """Whether `value` is an int (not a bool) of at least 1."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1

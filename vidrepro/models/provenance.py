@@ -12,7 +12,7 @@ from typing import Any
 from vidrepro.errors import CheckpointError
 
 RECORD = "vidrepro_import"  # the record's key in the file
-LOADING_ONLY = ("inflation",)  # options about how 2-D weights are loaded: they change no network
+SAME_NETWORK = ("inflation", "checkpointing")  # options about how weights are loaded, how gradients are computed
 
 
 def check_record(record: Mapping[str, Any], identity: Mapping[str, Any], where: object) -> None:
@@ -48,7 +48,7 @@ def _compared(description: Mapping[str, Any]) -> dict[str, Any]:
         # m2a(motion=m2a, attention=none) and m2a-motion are one network under two names
         mechanism = ("m2a" if "motion" in options else name, tuple(sorted(options.items())))
         backbone_options = {
-            option: value for option, value in description["backbone_options"].items() if option not in LOADING_ONLY
+            option: value for option, value in description["backbone_options"].items() if option not in SAME_NETWORK
         }
         return {
             "backbone": description["backbone"],

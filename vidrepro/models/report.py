@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class LoadReport:
-    """Every key of a file and of the network, in one of four lists.
+    """Every key of a file and of the network, in one of these lists.
 
     Attributes:
         loaded: tensors of the network that took the file's values (the network's names).
@@ -15,6 +15,7 @@ class LoadReport:
         unexpected: tensors of the file the network has no place for (the file's names).
         wrong_shape: tensors both have, in different shapes (the network's name, and both shapes).
         inflated: those of `loaded` that were 2-D kernels, repeated over time to fit a 3-D network.
+        unused: tensors of the file that the code which wrote it makes and never uses (the file's names).
     """
 
     loaded: list[str] = field(default_factory=list)
@@ -22,10 +23,11 @@ class LoadReport:
     unexpected: list[str] = field(default_factory=list)
     wrong_shape: list[str] = field(default_factory=list)
     inflated: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
-        """Whether every tensor of the file met one of the network, and the other way round."""
+        """Whether every tensor of the file that its code uses met one of the network, and the other way round."""
         return not (self.missing or self.unexpected or self.wrong_shape)
 
     def __str__(self) -> str:
@@ -38,6 +40,7 @@ class LoadReport:
                 ("missing", self.missing),
                 ("unexpected", self.unexpected),
                 ("of another shape", self.wrong_shape),
+                ("that the released code never uses", self.unused),
             )
             if names
         ]

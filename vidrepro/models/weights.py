@@ -23,6 +23,7 @@ from vidrepro.models.backbones import BACKBONES
 from vidrepro.models.classifier import VideoClassifier
 from vidrepro.models.loading import load, strip_wrappers
 from vidrepro.models.naming import file_names, is_file_head, is_head, is_inserted, layout_of, plain_file_names
+from vidrepro.models.networks.stabn_released import dead_keys
 from vidrepro.models.provenance import RECORD, check_record
 from vidrepro.models.report import LoadReport
 
@@ -52,7 +53,8 @@ def load_imagenet(model: VideoClassifier, backbone: str, backbone_options: Mappi
             allowed=f"the file {name}",
             hint=f"place it at {cached}, or give it as a file: --weights FILE",
         ) from error
-    return _load_named(model, strip_wrappers(tensors), where=cached)
+    of_backbone = {name: tensor for name, tensor in strip_wrappers(tensors).items() if not is_file_head(name)}
+    return _load_named(model, of_backbone, where=cached)
 
 
 def check_weights(weights: str | Path, backbone: str, backbone_options: Mapping[str, Any]) -> None:
@@ -103,10 +105,10 @@ def _imagenet_weights(backbone: str, backbone_options: Mapping[str, Any]) -> Wei
 def load_file(model: VideoClassifier, path: Path) -> LoadReport:
     """Load a file's weights into the network.
 
-    The file holds this very network, or its backbone alone: by our names, torchvision's, or those of the released M2A
-    and TSM code. A training checkpoint's ``state_dict`` or ``model`` entry is found. The linear layer may be missing or
-    of another number of classes, and, if the file holds a backbone alone, the mechanisms are missing: they keep their
-    random start, and the report says so. 2-D kernels are inflated where the network's are 3-D.
+    The file holds this very network, or its backbone alone: by our names, torchvision's, or those of a layout of
+    `vidrepro.models.naming`. A training checkpoint's ``state_dict`` or ``model`` entry is found. The linear layer may
+    be missing or of another number of classes, and, if the file holds a backbone alone, the mechanisms are missing:
+    they keep their random start, and the report says so. 2-D kernels are inflated where the network's are 3-D.
 
     A file of `vidrepro import-checkpoint` is loaded only into the network it was imported for.
 
@@ -189,8 +191,10 @@ def _load_named(
     model: VideoClassifier, tensors: Mapping[str, Tensor], where: Path, absent: Collection[str] = ()
 ) -> LoadReport:
     layout = layout_of(tensors)
+    unused = dead_keys(tensors) if layout == "stabn" else []
+    tensors = {name: tensor for name, tensor in tensors.items() if name not in unused}
     names = plain_file_names(model, layout)
-    if model.insertions:
+    if any(is_inserted(model, key) for key in model.state_dict()) or model.insertions:
         try:
             own_names = file_names(model, layout)
         except ModelError:  # this layout cannot name the inserted parts, so the file can only be a plain backbone
@@ -213,6 +217,7 @@ def _load_named(
 
     report = load(model, fitting, names, accept=accept, refusal="the weights belong to another network", where=where)
     report.inflated.extend(key for key in report.loaded if key in inflated)
+    report.unused.extend(unused)
     return report
 
 

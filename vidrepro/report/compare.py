@@ -11,7 +11,7 @@ import numpy as np
 
 from vidrepro.errors import VidreproError
 from vidrepro.report.compare_printed import PrintedGain, printed_gains
-from vidrepro.report.compare_scores import paired_scores
+from vidrepro.report.compare_scores import set_scores
 from vidrepro.report.compare_statistics import (
     RESAMPLES,
     SEED,
@@ -75,8 +75,8 @@ class Comparison:
     def record(self) -> dict[str, Any]:
         """Everything as plain data."""
         return {
-            "a": _side(self.a),
-            "b": _side(self.b),
+            "a": side_record(self.a),
+            "b": side_record(self.b),
             "dataset": self.a.runs[0].dataset.name,
             "dataset_fingerprint": self.a.runs[0].dataset.fingerprint,
             "split": self.split,
@@ -111,31 +111,32 @@ def compare(
         a, b: see `vidrepro.report.run_sets.choose_pair`.
         data: folder of prepared datasets, asked for the classes' names only.
         per_class: also class by class.
-        split, checkpoint, protocol: see `paired_scores`.
+        split, checkpoint, protocol: see `set_scores`.
         resamples: of the bootstrap.
 
     Raises:
-        VidreproError: see `paired_scores`.
+        VidreproError: see `set_scores`.
     """
-    scores = paired_scores(a, b, split=split, checkpoint=checkpoint, protocol=protocol)
+    scores = set_scores([a, b], split=split, checkpoint=checkpoint, protocol=protocol)
+    right_a, right_b = scores.right
     same_seeds = a.seeds == b.seeds
     overall = paired_difference(
-        scores.a, scores.b, np.random.default_rng(SEED), same_seeds=same_seeds, resamples=resamples
+        right_a, right_b, np.random.default_rng(SEED), same_seeds=same_seeds, resamples=resamples
     )
     classes: list[ClassDifference] = []
     elsewhere: list[PrintedGain] = []
-    names = _class_names(a, data)
+    names = class_names(a, data)
     if per_class:
         printed = printed_gains(a, b, names or [])
         elsewhere = [gain for gain in printed if not gain.known]
-        measured = class_differences(scores.a, scores.b, scores.labels, same_seeds=same_seeds, resamples=resamples)
+        measured = class_differences(right_a, right_b, scores.labels, same_seeds=same_seeds, resamples=resamples)
         for label, difference in measured.items():
             name = names[label] if names else f"class {label}"
             of_class = tuple(gain for gain in printed if gain.class_name.casefold() == name.casefold())
             classes.append(ClassDifference(label, name, difference, of_class))
         classes.sort(key=lambda one: (-one.measured.difference, one.label))
     return Comparison(
-        a, b, scores.split, scores.protocol, checkpoint, overall, _tests(a, b, scores.a, scores.b), same_seeds,
+        a, b, scores.split, scores.protocol, checkpoint, overall, _tests(a, b, right_a, right_b), same_seeds,
         names is not None, tuple(classes), tuple(elsewhere), resamples,
     )  # fmt: skip
 
@@ -180,7 +181,7 @@ def _tests(a: RunSet, b: RunSet, right_a: np.ndarray, right_b: np.ndarray) -> di
     return {str(seed): mcnemar(right_a[a.seeds.index(seed)], right_b[b.seeds.index(seed)]) for seed in common}
 
 
-def _class_names(one: RunSet, data: Path) -> list[str] | None:
+def class_names(one: RunSet, data: Path) -> list[str] | None:
     """Class names, if the runs' dataset is prepared here, or is the embedded one, whose classes are known."""
     from vidrepro.data.manifest import load_manifest
     from vidrepro.data.synthetic.presets import PRESETS
@@ -198,7 +199,7 @@ def _class_names(one: RunSet, data: Path) -> list[str] | None:
     return None
 
 
-def _side(one: RunSet) -> dict[str, Any]:
+def side_record(one: RunSet) -> dict[str, Any]:
     return {"name": one.name, "label": one.label, "seeds": list(one.seeds), "runs": [run.id for run in one.runs]}
 
 
@@ -224,7 +225,7 @@ def _overall_facts(one: Comparison) -> tuple[str, ...]:
     run = one.a.runs[0]
     facts = [
         f"{run.dataset.name} ({run.dataset.fingerprint}), {one.split}, {one.protocol}, {one.checkpoint} checkpoints. "
-        f"A: {_seeds_text(one.a)}; B: {_seeds_text(one.b)}."
+        f"A: {seeds_text(one.a)}; B: {seeds_text(one.b)}."
     ]
     drawn = "clips"
     if max(len(one.a.runs), len(one.b.runs)) > 1:
@@ -265,7 +266,7 @@ def _class_facts(one: Comparison) -> tuple[str, ...]:
     return tuple(facts)
 
 
-def _seeds_text(one: RunSet) -> str:
+def seeds_text(one: RunSet) -> str:
     ids = one.runs[0].id if len(one.runs) == 1 else f"{one.runs[0].id} and {len(one.runs) - 1} more"
     return f"seed{'s' if len(one.seeds) > 1 else ''} {', '.join(map(str, one.seeds))} ({ids})"
 

@@ -1,7 +1,8 @@
-"""Right and wrong of every clip under two sets of runs, read from the score files they keep."""
+"""Right and wrong of every clip under sets of runs, read from the score files they keep."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidrepro.errors import ConfigError, ResultsError, unknown_name
-from vidrepro.evaluation.scores import Scores, load_scores, scores_path
+from vidrepro.evaluation.scores import Scores, load_scores, matching_order, scores_path
 from vidrepro.report.run_sets import RunSet
 from vidrepro.report.runs import Run
 from vidrepro.runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT
@@ -19,30 +20,29 @@ CHECKPOINTS = {"best": BEST_CHECKPOINT, "last": LAST_CHECKPOINT}
 
 
 @dataclass(frozen=True)
-class PairedScores:
-    """Two sets of runs on the same N clips.
+class SetScores:
+    """Sets of runs on the same N clips.
 
     Attributes:
         ids, labels: of the clips, shape (N,).
-        a, b: right or wrong, shapes (S_A, N) and (S_B, N).
-        split, protocol: of both.
+        right: right or wrong, one table (S, N) for each set, with one row for each of its S seeds.
+        split, protocol: of all.
     """
 
     ids: NDArray[np.str_]
     labels: NDArray[np.int64]
-    a: NDArray[np.bool_]
-    b: NDArray[np.bool_]
+    right: tuple[NDArray[np.bool_], ...]
     split: str
     protocol: str
 
 
-def paired_scores(
-    a: RunSet, b: RunSet, *, split: str | None = None, checkpoint: str = "best", protocol: str | None = None
-) -> PairedScores:
-    """Read both sets' scores and line the clips up.
+def set_scores(
+    sets: Sequence[RunSet], *, split: str | None = None, checkpoint: str = "best", protocol: str | None = None
+) -> SetScores:
+    """Read all sets' scores and line the clips up.
 
     Args:
-        a, b: the two sets.
+        sets: one or more.
         split: train, val or test; None for the one the runs' best epoch was chosen on.
         checkpoint: best or last.
         protocol: None for the runs' own.
@@ -54,7 +54,7 @@ def paired_scores(
     """
     if checkpoint not in CHECKPOINTS:
         raise unknown_name("checkpoint", checkpoint, CHECKPOINTS)
-    members = [*zip(a.runs, a.folders, strict=True), *zip(b.runs, b.folders, strict=True)]
+    members = [member for one in sets for member in zip(one.runs, one.folders, strict=True)]
     require_comparable([run for run, _ in members], protocol)
     named = protocol or members[0][0].protocol
     split = split or members[0][0].best.split
@@ -62,18 +62,19 @@ def paired_scores(
     first = tables[0]
     right = []
     for scores, (run, folder) in zip(tables, members, strict=True):
-        order = _order_like(first, scores)
+        order = matching_order(first, scores)
         if order is None:
             raise ResultsError(
                 "the runs keep scores of different clips",
                 given=f"{members[0][0].id}: {len(first.ids)} clips; {run.id}: {len(scores.ids)}",
                 allowed="the same clips with the same labels",
                 hint=_evaluate_command(run, split, protocol, checkpoint),
-                where=scores_path(folder, split, named, checkpoint),
+                where=_scores_path(run, folder, split, named, checkpoint),
             )
         right.append((scores.logits.argmax(1) == scores.labels)[order])
-    split_at = len(a.runs)
-    return PairedScores(first.ids, first.labels, np.stack(right[:split_at]), np.stack(right[split_at:]), split, named)
+    rows = iter(right)
+    by_set = tuple(np.stack([next(rows) for _ in one.runs]) for one in sets)
+    return SetScores(first.ids, first.labels, by_set, split, named)
 
 
 def require_comparable(runs: list[Run], protocol: str | None = None) -> None:
@@ -106,8 +107,12 @@ def selection(run: Run) -> str:
     return run.dataset.selection or run.dataset.fingerprint
 
 
+def _scores_path(run: Run, folder: Path, split: str, protocol: str, checkpoint: str) -> Path:
+    return scores_path(folder, split, protocol, checkpoint, run.config.get("data", {}).get("eval_average", "logits"))
+
+
 def _read(run: Run, folder: Path, split: str, protocol: str, checkpoint: str) -> Scores:
-    path = scores_path(folder, split, protocol, checkpoint)
+    path = _scores_path(run, folder, split, protocol, checkpoint)
     if not path.is_file():
         given = None if protocol == run.protocol else protocol
         if (folder / CHECKPOINTS[checkpoint]).is_file():
@@ -132,16 +137,6 @@ def _read(run: Run, folder: Path, split: str, protocol: str, checkpoint: str) ->
             where=path,
         )
     return scores
-
-
-def _order_like(first: Scores, other: Scores) -> NDArray[np.int64] | None:
-    """Positions in `other` of the clips of `first`; None unless both hold the same clips with the same labels."""
-    order, back = np.argsort(other.ids, kind="stable"), np.argsort(np.argsort(first.ids, kind="stable"))
-    if len(first.ids) != len(other.ids):
-        return None
-    positions = order[back]
-    same = np.array_equal(other.ids[positions], first.ids) and np.array_equal(other.labels[positions], first.labels)
-    return positions if same else None
 
 
 def _evaluate_command(run: Run, split: str, protocol: str | None, checkpoint: str) -> str:

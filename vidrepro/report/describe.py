@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from vidrepro.config import ModelConfig, RunConfig
-from vidrepro.experiments import Paper, Row, Table, default_preset, load_preset, preset_names, resolve_row
+from vidrepro.experiments import Ensemble, Paper, Row, Table, default_preset, load_preset, preset_names, resolve_row
 from vidrepro.experiments.schema import PrintedTable, SidedOption
 from vidrepro.report.runs import Run
 
@@ -72,6 +72,18 @@ def describe_row(row: Row, config: RunConfig) -> dict[str, Any]:
         "config_fingerprint": config.fingerprint,
         "options": describe_options(config.model),
         "config": config.model_dump(mode="json"),
+    }
+
+
+def describe_unrun_row(row: Row) -> dict[str, Any]:
+    """An experiment without runs of its own: what is printed for it, and what it is had from."""
+    return {
+        "experiment": row.id,
+        "label": row.label,
+        "paper": row.paper,
+        "table": row.table,
+        "printed": dict(row.printed),
+        "kind": row_kind(row),
     }
 
 
@@ -192,14 +204,43 @@ def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, An
 
 
 def _describe_table(table: Table) -> dict[str, Any]:
-    rows = [{"experiment": row.id, "label": row.label, "model": row.model} for row in table.rows]
+    column = table.column("top1")
+    named = "top1" if table.is_matrix or column is None else column.name
+    rows = [
+        {
+            "experiment": row.id,
+            "label": row.label,
+            "model": row.model if row.built and row.derived is None else {},
+            "frames": row.frames if row.is_trained else None,
+            "backbone": str(row.model.get("backbone", "")) if row.built else "",
+            "kind": row_kind(row),
+            "printed": dict(row.printed),
+            "top1": row.printed.get(named),
+        }
+        for row in table.rows
+    ]
     return {
         "table": table.id,
         "backbone": table.backbone,
         "baseline": table.baseline,
+        "datasets": list(table.datasets),
         **_printed(table.printed),
-        "rows": [row | {"printed": dict(source.printed)} for row, source in zip(rows, table.rows, strict=True)],
+        "rows": rows,
     }
+
+
+def row_kind(row: Row) -> str:
+    """How a row's accuracy is had here: ``trained``, or in a few words from what."""
+    if row.quoted is not None:
+        return f"quoted: {row.quoted}"
+    if isinstance(row.derived, Ensemble):
+        return f"ensemble of {', '.join(name.rpartition('/')[2] for name in row.derived.members)}"
+    if row.derived is None:
+        return "trained"
+    source = row.derived.of.rpartition("/")[2]
+    if row.derived.probe is not None:
+        return f"{source} with {' attention: '.join(row.derived.probe)}"
+    return f"{source} with {row.derived.crops} crops x {row.derived.clips} clips"
 
 
 def _option(option: SidedOption) -> dict[str, Any]:
@@ -219,7 +260,8 @@ def _printed(table: PrintedTable) -> dict[str, Any]:
 def _describe_preset(name: str, paper: Paper) -> dict[str, Any]:
     preset = load_preset(name)
     datasets = preset.for_datasets or [paper.dataset]
-    config = resolve_row(paper.tables[0].rows[0], dataset=datasets[0], preset=name).model_dump(mode="json")
+    first = next(row for table in paper.tables for row in table.rows if row.is_trained)
+    config = resolve_row(first, dataset=datasets[0], preset=name).model_dump(mode="json")
     model = {key: config["model"].get(key) for key in ("dropout", "weights")}
     return {
         "preset": name,

@@ -9,7 +9,7 @@ from typing import Any
 from vidrepro.evaluation.scores import incomplete_text
 from vidrepro.experiments import Paper, Table, default_preset
 from vidrepro.report.fold_groups import FoldGroup, missing_runs
-from vidrepro.report.records import Cost, trained_text
+from vidrepro.report.records import QUOTED, Cost, trained_text
 from vidrepro.report.runs import DatasetFacts
 from vidrepro.report.sections import Section, SettingKey
 
@@ -19,7 +19,7 @@ def section_facts(paper: Paper, table: Table, section: Section, records: Sequenc
     measured = [record for record in records if record["runs"]]
     facts = []
     if section.dataset is not None and measured:
-        facts += _measured_facts(paper, section.key, [section.dataset], measured)
+        facts += _measured_facts(paper, table, section.key, [section.dataset], measured)
     missing = [record["experiment"].rsplit("/", 1)[1] for record in records if _can_be_run(record)]
     if missing:
         facts.append(f"Not run: {_command(paper, table, section.key, missing, everything=not measured)}")
@@ -41,7 +41,7 @@ def group_facts(
         means, by_fold: see `vidrepro.report.fold_groups.group_records`.
     """
     measured = [record for records in by_fold.values() for record in records if record["runs"]]
-    facts = _measured_facts(paper, group.key, group.datasets, measured)
+    facts = _measured_facts(paper, table, group.key, group.datasets, measured)
     facts.append(
         f"Mean over exactly the official folds {', '.join(group.official)}, each weighing the same, then over seeds; "
         "±: standard deviation of the seeds' means. None unless every fold is there for every seed of a row."
@@ -56,18 +56,27 @@ def group_facts(
 
 
 def _measured_facts(
-    paper: Paper, key: SettingKey, datasets: Sequence[DatasetFacts], measured: Sequence[Mapping[str, Any]]
+    paper: Paper,
+    table: Table,
+    key: SettingKey,
+    datasets: Sequence[DatasetFacts],
+    measured: Sequence[Mapping[str, Any]],
 ) -> list[str]:
     """What holds for what was measured, `datasets` being one dataset as its folds divide it."""
     facts = [_dataset_text(dataset) for dataset in datasets]
-    if key.dataset != paper.dataset:
+    if key.dataset not in table.datasets:
         facts.append(
-            f"{key.dataset} is not the paper's dataset ({paper.dataset_title}): "
+            f"{key.dataset} is not the paper's dataset ({titles(paper, table)}): "
             "its accuracies stand beside the printed ones, not against them."
         )
     facts += _ceiling_texts(datasets[0], measured)
     facts += [_network_text(measured), _statistics_text(measured, datasets[0])]
     return [*facts, _provenance_text(key, measured)]
+
+
+def titles(paper: Paper, table: Table) -> str:
+    """The datasets a table is printed for, in words."""
+    return "; ".join(paper.title_of(dataset) for dataset in table.datasets)
 
 
 def cost_facts(costs: Sequence[Cost]) -> list[str]:
@@ -76,6 +85,8 @@ def cost_facts(costs: Sequence[Cost]) -> list[str]:
     facts = ["Counted in eval mode on the paper's own backbone and input, whatever was trained above."]
     if uncounted:
         facts.append(f"Operators fvcore does not count: {', '.join(uncounted)}.")
+    other_views = any((cost.get("views") or 1) != 1 for cost in costs)
+    facts += ["A view is one crop of one clip; a video costs the views' number times as much."] if other_views else []
     differing = [cost["label"] for cost in costs if cost.get("matches_printed") is False]
     if differing:
         facts.append(f"The printed convention does not give the printed digits for: {', '.join(differing)}.")
@@ -84,12 +95,18 @@ def cost_facts(costs: Sequence[Cost]) -> list[str]:
     disagreements = sorted(
         {text for cost in costs for text in (cost.get("cross_check") or {}).get("disagreements", ())}
     )
+    params = [cost["label"] for cost in costs if cost.get("matches_printed_params") is False]
+    facts += [f"Parameters differ from the printed digits for: {', '.join(params)}."] if params else []
+    if not params and any(cost.get("matches_printed_params") for cost in costs):
+        facts.append("Rounded, the counted parameters are every printed number of them.")
+    unbuilt = [str(cost["label"]) for cost in costs if cost.get("quoted") and cost.get("not_measured")]
+    facts += [f"Quoted, and not built here: {', '.join(unbuilt)}."] if unbuilt else []
     return facts + [f"Counters disagree on {text}." for text in disagreements]
 
 
 def _can_be_run(record: Mapping[str, Any]) -> bool:
     reason = record["empty_because"]
-    return reason is not None and (reason == "not run" or reason.endswith("not prepared"))
+    return reason is not None and reason != QUOTED and not record["runs"]
 
 
 def _dataset_text(dataset: DatasetFacts) -> str:

@@ -47,7 +47,7 @@ def draw_table(report: TableReport, paper: Paper, path: Path) -> None:
         1, 2, figsize=(9, 1.4 + 0.42 * len(rows)), sharey=True, gridspec_kw={"width_ratios": (2, 3)}, dpi=130
     )
     _bars(left, rows, "printed_top1", PRINTED_COLOUR)
-    left.set_title(f"printed, {paper.dataset}", fontsize=10)
+    left.set_title(f"printed, {_printed_on(paper, report, rows[0])}", fontsize=10)
     _bars(right, rows, "top1", MEASURED_COLOUR)
     _whiskers(right, rows)
     network = f"{trained_text(rows[0])}, {rows[0]['protocol']}, {_seeds_text(rows)}"
@@ -70,6 +70,13 @@ def draw_table(report: TableReport, paper: Paper, path: Path) -> None:
             figure.savefig(temporary, format="png", metadata={"Software": None})  # the same bytes every time
     finally:
         pyplot.close(figure)
+
+
+def _printed_on(paper: Paper, report: TableReport, record: dict[str, Any]) -> str:
+    """The dataset of the printed column that stands beside the measured one."""
+    table = paper.table(report.table)
+    column = table.column("top1", record["dataset"])
+    return (column.dataset if column is not None else None) or table.dataset
 
 
 def _setting(record: dict[str, Any]) -> tuple[Any, ...]:

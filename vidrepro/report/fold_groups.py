@@ -98,7 +98,7 @@ def group_records(
 def missing_runs(group: FoldGroup, table: Table) -> dict[tuple[tuple[str, ...], tuple[int, ...]], list[str]]:
     """(folds, seeds) that are not there -> the names of the rows that lack them."""
     rows: dict[tuple[tuple[str, ...], tuple[int, ...]], list[str]] = {}
-    for row in table.rows:
+    for row in (row for row in table.rows if row.quoted is None):
         lacking: dict[str, list[int]] = {}
         for fold, seed in group.mean(row.id).missing:
             lacking.setdefault(fold, []).extend(group.seeds if seed is None else (seed,))
@@ -142,6 +142,8 @@ def _merged_runs(parts: Sequence[Mapping[str, tuple[Run, ...]]]) -> dict[str, tu
 def _mean_record(table: Table, group: FoldGroup, row: Row, by_fold: Mapping[str, Record]) -> Record:
     there = {fold: record for fold, record in by_fold.items() if record["runs"]}
     first = next(iter((there or by_fold).values()))
+    if row.quoted is not None:
+        return first | {"fold": f"mean of {', '.join(group.official)}"}
     record = first | {
         "fold": f"mean of {', '.join(group.official)}",
         "overrides": " ".join(group.key.overrides) or None,
@@ -163,7 +165,8 @@ def _mean_record(table: Table, group: FoldGroup, row: Row, by_fold: Mapping[str,
         if all(getattr(run.best, metric) is not None for run in group.runs(row.id)):
             of_metric = group.mean(row.id, metric)
             record |= {metric: of_metric.mean, f"{metric}_sd": of_metric.sd}
-    record["last_top1"] = statistics.fmean(one["last_top1"] for one in there.values())
+    last = [one["last_top1"] for one in there.values()]
+    record["last_top1"] = None if None in last else statistics.fmean(last)
     baseline = group.mean(table.baseline_of(row))
     if not baseline.missing:
         gain = difference(mean.by_seed, baseline.by_seed)

@@ -40,7 +40,7 @@ def matrix_columns(
         measured = [_measured(by_place[label, column.name]) for label in printed.labels]
         columns += [
             (
-                Cell(f"{column.title}\nprinted\n{paper.dataset}"),
+                Cell(f"{column.title}\nprinted\n{column.dataset or table.dataset}"),
                 [printed_cell(printed, label, column, notes) for label in printed.labels],
             ),
             (Cell(f"{printed.short_title(column.name)}\nmeasured\n{section.key.dataset}"), measured),

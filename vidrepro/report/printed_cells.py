@@ -19,6 +19,8 @@ def printed_cell(printed: PrintedTable, label: str, column: Column, notes: Notes
     marks = doubt_marks(printed, label, column.name, notes)
     if value is None:
         return Cell("not printed", marks)
+    if not isinstance(value, int | float):
+        return Cell(str(value), marks)
     text = f"{value:.{decimals(printed, column.name)}f}"
     delta = printed.row(label).get(DELTA + column.name)
     if isinstance(delta, int | float):

@@ -12,6 +12,7 @@ from vidrepro.report.runs import Run
 from vidrepro.report.sections import Section, SettingKey
 from vidrepro.report.statistics import accuracy, difference
 
+QUOTED = "quoted"
 METRICS = ("top1", "top5", "pair")
 Cost = Mapping[str, Any]
 
@@ -35,13 +36,43 @@ def section_records(
             "experiment": row.id,
             "label": row.label,
             **printed_numbers(row),
+            **_printed_beside(table, row, section),
             **_cost_numbers(costs.get(row.id)),
             **_setting_facts(section.key),
             **_measured(section.runs.get(row.id, ()), section.runs.get(table.baseline_of(row) or "", ())),
             "empty_because": empty_reason(row, section, prepared=prepared),
+            **_outputs(table, row, section.runs.get(row.id, ())),
+            **_derivation(table, section.runs.get(row.id, ())),
         }
         for row in table.rows
     ]
+
+
+def printed_beside(table: Table, row: Row, section: Section, metric: str = "top1") -> float | None:
+    """The printed accuracy that one measured in this section stands beside; None if the row prints none."""
+    column = table.column(metric, *section_place(section))
+    value = row.printed.get(column.name) if column is not None and not table.is_matrix else row.printed.get(metric)
+    return float(value) if isinstance(value, int | float) else None
+
+
+def section_place(section: Section) -> tuple[str, str | None, str | None]:
+    """Dataset, label set and official fold that a section was measured on, as far as they were asked for."""
+    asked = dict(text.split("=", 1) for text in section.key.overrides if "=" in text)
+    fold = section.dataset.fold if section.dataset is not None else None
+    return section.key.dataset, asked.get("data.task"), asked.get("data.fold", fold)
+
+
+def _printed_beside(table: Table, row: Row, section: Section) -> dict[str, Any]:
+    """``printed_top1``, ``printed_top5``: of a table with several columns of a metric, those of the section's place."""
+    metrics = [metric for metric in ("top1", "top5") if table.column(metric) is not None]
+    return {f"printed_{metric}": printed_beside(table, row, section, metric) for metric in metrics}
+
+
+def _derivation(table: Table, runs: Sequence[Run]) -> dict[str, Any]:
+    """Of a table with rows that are had from other rows' runs: how each was."""
+    if all(row.derived is None for row in table.rows):
+        return {}
+    return {"derived": "; ".join(dict.fromkeys(run.derived for run in runs if run.derived)) or None}
 
 
 def printed_numbers(row: Row) -> dict[str, Any]:
@@ -53,6 +84,10 @@ def empty_reason(row: Row, section: Section, *, prepared: bool) -> str | None:
     """Why a row has no measured accuracy, or None if it has one."""
     if row.id in section.runs:
         return None
+    if row.quoted is not None:
+        return QUOTED
+    if row.derived is not None:
+        return section.missing.get(row.id, "not run")
     return "not run" if prepared else f"{section.key.dataset} not prepared"
 
 
@@ -91,7 +126,7 @@ def _measured(runs: Sequence[Run], baseline: Sequence[Run]) -> dict[str, Any]:
         "commits": " ".join(sorted({commit for run in runs for commit in run.environment.commit_texts()})),
         "torch": " ".join(sorted({run.environment.torch or "unknown" for run in runs})),
         "best_epochs": " ".join(str(run.best.epoch) for run in runs),
-        "last_top1": sum(run.last.top1 for run in runs) / len(runs),
+        "last_top1": None if first.derived else sum(run.last.top1 for run in runs) / len(runs),
         "seconds": sum(run.seconds for run in runs) / len(runs),
     }
     for metric in METRICS:
@@ -131,13 +166,39 @@ def _accuracy_numbers(metric: str, runs: Sequence[Run]) -> dict[str, Any]:
     }
 
 
+def output_name(output: str) -> str:
+    """What the top-1 accuracy of one of several predictions is called in a record."""
+    return f"top1_{output}"
+
+
+def _outputs(table: Table, row: Row, runs: Sequence[Run]) -> dict[str, Any]:
+    """Top-1 of each prediction that the table has a column for; a network with a single one is what its row prints."""
+    numbers: dict[str, Any] = {}
+    for column in table.printed.columns:
+        if column.output is None:
+            continue
+        name = output_name(column.output)
+        numbers |= {f"{name}{suffix}": None for suffix in ("", "_low", "_high", "_sd")}
+        alone = row.printed.get(column.name) is not None
+        found = [
+            one
+            for run in runs
+            if (one := run.best.outputs.get(column.output) or (run.best if alone and not run.best.outputs else None))
+        ]
+        if runs and len(found) == len(runs):
+            result = accuracy([one.top1_correct for one in found], [one.clips for one in found])
+            numbers |= {name: result.mean, f"{name}_low": result.low, f"{name}_high": result.high}
+            numbers[f"{name}_sd"] = result.sd
+    return numbers
+
+
 def _ceiling(run: Run) -> dict[str, Any]:
     """The dataset's order-blind ceiling where it holds for the run, else why it does not."""
     share = run.dataset.order_blind_ceiling
     if share is None:
         return {}
     data = run.config["data"]
-    reason = why_no_ceiling(data["train_sampling"], data["frames"], run.dataset.frame_counts)
+    reason = why_no_ceiling(data["train_sampling"], data["frames"], run.dataset.frame_counts, data.get("stride", 1))
     return {"order_blind_ceiling": None if reason else share, "no_order_blind_ceiling": reason}
 
 

@@ -56,6 +56,14 @@ class BackboneFacts(_Record):
     weights: str | None = None
 
 
+class Output(_Record):
+    """One of several predictions of a network."""
+
+    clips: int = Field(ge=1)
+    top1: float = Field(ge=0, le=100)
+    top1_correct: int
+
+
 class Score(_Record):
     """Accuracies in percent at one epoch, with the counts intervals need."""
 
@@ -68,6 +76,7 @@ class Score(_Record):
     mean_class: float | None = None
     pair: float | None = None
     pair_correct: int | None = None
+    outputs: dict[str, Output] = {}  # of a network with several predictions: each by its name
 
     def correct(self, metric: str) -> int | None:
         """Clips counted right by ``top1``, ``top5`` or ``pair``; None if the metric was not measured."""
@@ -109,6 +118,7 @@ class Run(_Record):
     last: Score
     seconds: float
     environment: Environment = Environment()
+    derived: str | None = None  # of an evaluation of other runs (`vidrepro.report.derived`): how it was had
 
 
 @dataclass(frozen=True)
@@ -120,6 +130,7 @@ class RunCollection:
 
     runs: tuple[Run, ...]
     unfinished: tuple[str, ...] = ()
+    results: Path | None = None  # the folder
 
 
 def load_runs(results: Path) -> RunCollection:
@@ -144,7 +155,7 @@ def load_runs(results: Path) -> RunCollection:
             )
         else:
             runs[run.id] = (run, folder)
-    return RunCollection(tuple(run for run, _ in runs.values()), tuple(unfinished))
+    return RunCollection(tuple(run for run, _ in runs.values()), tuple(unfinished), results)
 
 
 def read_run(file: Path) -> Run | None:

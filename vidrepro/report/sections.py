@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from vidrepro.errors import ResultsError, VidreproError
 from vidrepro.experiments import Paper, Row, Table, resolve_row
+from vidrepro.report.derived import derive
 from vidrepro.report.runs import DatasetFacts, Run
 
 Runs = dict[tuple[str | None, str | None], tuple[Run, ...]]  # (config, prepared dataset) -> runs by seed
@@ -32,11 +34,13 @@ class Section:
         runs: experiment id -> its runs in the order of their seeds; rows without runs are absent. The baseline's runs
             are here even if the table does not print that row.
         compared: the same for every experiment that the paper's sentences about the table compare.
+        missing: experiment id -> why a row that is had from other rows' runs has no accuracy.
     """
 
     key: SettingKey
     runs: dict[str, tuple[Run, ...]]
     compared: dict[str, tuple[Run, ...]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
 
     @property
     def dataset(self) -> DatasetFacts | None:
@@ -51,6 +55,7 @@ def collect_sections(
     *,
     dataset: str | None = None,
     preset: str | None = None,
+    results: Path | None = None,
 ) -> list[Section]:
     """The settings under which rows of the table have been run, the paper's own dataset first.
 
@@ -63,6 +68,7 @@ def collect_sections(
         runs: finished runs of any paper.
         dataset: keep sections on this dataset only.
         preset: keep sections of this preset only.
+        results: the results folder, from which rows that are had from other rows' runs are filled; None leaves them.
 
     Raises:
         ResultsError: if two runs have the same config, dataset and seed.
@@ -75,8 +81,9 @@ def collect_sections(
         configs = {row.id: row_fingerprint(row, key) for row in _rows_with_baseline(paper, table)}
         found = _runs_of(configs, key, by_identity)
         if any(row.id in found and not _belongs_elsewhere(row, key, table, paper) for row in table.rows):
-            compared = {name: row_fingerprint(paper.row(name), key) for name in _compared(paper, table)}
-            section = Section(key, found, _runs_of(compared, key, by_identity))
+            section = Section(key, found, _compared_runs(paper, table, key, by_identity, results))
+            if results is not None:
+                _add_derived(paper, table.rows, section.runs, section.missing, key, by_identity, results)
             sections.setdefault((key.fingerprint, *configs.values()), section)
     return list(sections.values())
 
@@ -100,13 +107,45 @@ def _runs_of(configs: dict[str, str | None], key: SettingKey, by_identity: Runs)
     return {row: by_identity[identity] for row, identity in identities.items() if identity in by_identity}
 
 
+def _compared_runs(
+    paper: Paper, table: Table, key: SettingKey, by_identity: Runs, results: Path | None
+) -> dict[str, tuple[Run, ...]]:
+    """The runs of every experiment that the sentences about a table compare."""
+    rows = [paper.row(name) for name in _compared(paper, table)]
+    found = _runs_of({row.id: row_fingerprint(row, key) for row in rows}, key, by_identity)
+    if results is not None:
+        _add_derived(paper, rows, found, {}, key, by_identity, results)
+    return found
+
+
+def _add_derived(
+    paper: Paper,
+    rows: Sequence[Row],
+    found: dict[str, tuple[Run, ...]],
+    missing: dict[str, str],
+    key: SettingKey,
+    by_identity: Runs,
+    results: Path,
+) -> None:
+    """Put the rows that are had from other rows' runs into `found`, or the reason why not into `missing`."""
+    derived = [row for row in rows if row.derived is not None]
+    sources = {trained.id: trained for row in derived for trained in paper.trained_rows(row)}
+    runs = _runs_of({name: row_fingerprint(row, key) for name, row in sources.items()}, key, by_identity)
+    for row in derived:
+        entry = derive(paper, row, lambda name: runs.get(name, ()), results)
+        if entry.missing is not None:
+            missing[row.id] = entry.missing
+        else:
+            found[row.id] = entry.runs
+
+
 def _compared(paper: Paper, table: Table) -> list[str]:
     named = (name for claim in paper.claims if table.id in claim.tables for name in claim.experiments)
     return list(dict.fromkeys(named))
 
 
 def shown_runs(sections: Iterable[Section]) -> set[str]:
-    """Ids of the runs that stand in any of the sections."""
+    """Ids of the runs that stand in any of the sections (of evaluations of runs, ids that are no run's)."""
     return {run.id for section in sections for runs in section.runs.values() for run in runs}
 
 
@@ -136,8 +175,9 @@ def _key(run: Run) -> SettingKey:
 
 def _order(key: SettingKey, paper: Paper) -> tuple[object, ...]:
     own_settings = (key.backbone is not None, len(key.overrides))  # of settings that amount to the same, the plainest
+    datasets = list(dict.fromkeys([paper.dataset, *(name for table in paper.tables for name in table.datasets)]))
     return (
-        key.dataset != paper.dataset,
+        datasets.index(key.dataset) if key.dataset in datasets else len(datasets),
         key.dataset,
         key.fingerprint,
         *own_settings,
@@ -152,7 +192,7 @@ def _belongs_elsewhere(row: Row, key: SettingKey, table: Table, paper: Paper) ->
     if key.backbone in (None, table.backbone):
         return False
     network = row.model | {"backbone": key.backbone}
-    return any(other.model == network for table in paper.tables for other in table.rows)
+    return any(other.is_trained and other.model == network for table in paper.tables for other in table.rows)
 
 
 def _rows_with_baseline(paper: Paper, table: Table) -> list[Row]:
@@ -163,7 +203,9 @@ def _rows_with_baseline(paper: Paper, table: Table) -> list[Row]:
 
 
 def row_fingerprint(row: Row, key: SettingKey) -> str | None:
-    """Of the config a row has under a setting; None if it cannot have one any more."""
+    """Of the config a row has under a setting; None if it has no runs of its own, or cannot have them any more."""
+    if not row.is_trained:
+        return None
     try:
         config = resolve_row(
             row, dataset=key.dataset, preset=key.preset, backbone=key.backbone, overrides=key.overrides

@@ -13,9 +13,10 @@ from typing import Any
 
 from vidrepro.experiments import Paper, Table
 from vidrepro.experiments.schema import Claim, Comparison, CostRatio
+from vidrepro.report.facts import titles
 from vidrepro.report.grid import Cell, Grid, Notes, grid
 from vidrepro.report.printed_cells import signed
-from vidrepro.report.records import Cost, trained_text
+from vidrepro.report.records import Cost, printed_beside, section_place, trained_text
 from vidrepro.report.runs import Run
 from vidrepro.report.sections import Section
 from vidrepro.report.statistics import Gap, gap, rank_correlation
@@ -50,10 +51,18 @@ def judge(comparison: Comparison, runs: Mapping[str, Sequence[Run]]) -> Judged:
     if {run.id for run in first} == {run.id for run in second}:
         return Judged(comparison, None, SAME)
     measured = gap(clip_counts(first), clip_counts(second))
-    if comparison.similar is not None:
-        return Judged(comparison, measured, HOLDS if measured.low <= 0 <= measured.high else FAILS)
-    verdict = HOLDS if measured.low > 0 else FAILS if measured.high < 0 else UNCLEAR
-    return Judged(comparison, measured, verdict)
+    return Judged(comparison, measured, _verdict(comparison, measured))
+
+
+def _verdict(comparison: Comparison, measured: Gap) -> str:
+    if comparison.similar is None:
+        return HOLDS if measured.low > comparison.by else FAILS if measured.high < comparison.by else UNCLEAR
+    if comparison.within is None:
+        return HOLDS if measured.low <= 0 <= measured.high else FAILS
+    if -comparison.within <= measured.low and measured.high <= comparison.within:
+        return HOLDS
+    apart = measured.low > comparison.within or measured.high < -comparison.within
+    return FAILS if apart else UNCLEAR
 
 
 def overall(claim: Claim, judged: Sequence[Judged]) -> str:
@@ -83,13 +92,13 @@ def verdict_grid(
     for claim in paper.claims:
         if table.id in claim.tables and claim.holds:
             judged = [judge(comparison, section.compared) for comparison in claim.holds]
-            rows += _claim_rows(paper, table, claim, notes, judged)
+            rows += _claim_rows(paper, table, claim, section, notes, judged)
     names = ", ".join(sorted({trained_text(record) for record in measured}))
     fold = f", {measured[0]['fold']}" if measured[0].get("fold") else ""
     where = f"{section.key.dataset}{fold} with {names}, preset {section.key.preset}"
     heads = ("The paper's sentence", "printed", f"measured\n{section.key.dataset}", "verdict")
     columns = [(Cell(head), [row[place] for row in rows]) for place, head in enumerate(heads)]
-    facts = [*_ordering_facts(paper, table, section, measured), *_reading_facts(paper, section, rows)]
+    facts = [*_ordering_facts(paper, table, section, measured), *_reading_facts(paper, table, section, rows)]
     return grid(f"The paper's ordering and sentences, judged on {where}", columns, facts)
 
 
@@ -129,24 +138,32 @@ def _ratio(of: Cost | None, over: Cost | None, name: str) -> float | None:
 
 
 def _claim_rows(
-    paper: Paper, table: Table, claim: Claim, notes: Notes, judged: Sequence[Judged]
+    paper: Paper, table: Table, claim: Claim, section: Section, notes: Notes, judged: Sequence[Judged]
 ) -> list[tuple[Cell, ...]]:
     marks = (notes.mark(claim.doubt),) if claim.doubt else ()
     sentence = Cell(f"{claim.section}: {claim.text}", marks)
     if len(judged) == 1:
-        return [(sentence, *_comparison_cells(paper, judged[0], overall(claim, judged)))]
+        return [(sentence, *_comparison_cells(paper, section, judged[0], overall(claim, judged)))]
     needed = f"{claim.needs} of {len(judged)}"
     rows: list[tuple[Cell, ...]] = [(sentence, Cell(needed), Cell(needed), Cell(overall(claim, judged)))]
     for item in judged:
         first, second = (_name(paper, table, name) for name in item.comparison.experiments)
-        word = "like" if item.comparison.similar else "above"
-        rows.append((Cell(f"– {first} {word} {second}"), *_comparison_cells(paper, item, item.verdict)))
+        word = _word(item.comparison)
+        rows.append((Cell(f"– {first} {word} {second}"), *_comparison_cells(paper, section, item, item.verdict)))
     return rows
 
 
-def _comparison_cells(paper: Paper, judged: Judged, verdict: str) -> tuple[Cell, Cell, Cell]:
-    first, second = (paper.row(name).printed["top1"] for name in judged.comparison.experiments)
-    printed = signed(round(float(first) - float(second), 6), 1)  # type: ignore[arg-type]
+def _word(comparison: Comparison) -> str:
+    if comparison.similar is not None:
+        return "like" if comparison.within is None else f"within {comparison.within:g} pp of"
+    return f"by {comparison.by:g} pp above" if comparison.by else "above"
+
+
+def _comparison_cells(paper: Paper, section: Section, judged: Judged, verdict: str) -> tuple[Cell, Cell, Cell]:
+    rows = [paper.row(name) for name in judged.comparison.experiments]
+    first, second = (printed_beside(paper.table(row.table), row, section) for row in rows)
+    both = first is not None and second is not None
+    printed = signed(round(first - second, 6), 1) if both else "not printed"  # type: ignore[operator]
     return Cell(printed), Cell(_gap_text(judged.gap) if judged.gap else judged.verdict), Cell(verdict)
 
 
@@ -166,10 +183,16 @@ def _ordering_facts(paper: Paper, table: Table, section: Section, measured: Sequ
     ranks = rank_correlation([record["printed_top1"] for record in both], [record["top1"] for record in both])
     values = (("Spearman", ranks.spearman), ("Kendall", ranks.kendall))
     text = ", ".join(f"{name} {'undefined' if value is None else f'{value:.2f}'}" for name, value in values)
+    rows = [row for row in table.rows if not row.own and row.quoted is None]
     return [
-        f"Rank correlation of top-1 measured on {section.key.dataset} with top-1 printed on {paper.dataset}: {text} "
-        f"(n = {ranks.count} of {len([row for row in table.rows if not row.own])} rows). {_pairs_text(section, both)}"
+        f"Rank correlation of top-1 measured on {section.key.dataset} with top-1 printed on "
+        f"{_printed_on(table, section)}: {text} (n = {ranks.count} of {len(rows)} rows). {_pairs_text(section, both)}"
     ]
+
+
+def _printed_on(table: Table, section: Section) -> str:
+    column = table.column("top1", *section_place(section))
+    return (column.dataset if column is not None else None) or table.dataset
 
 
 def _pairs_text(section: Section, both: Sequence[Mapping[str, Any]]) -> str:
@@ -189,14 +212,14 @@ def _pairs_text(section: Section, both: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _reading_facts(paper: Paper, section: Section, rows: Sequence[Any]) -> list[str]:
+def _reading_facts(paper: Paper, table: Table, section: Section, rows: Sequence[Any]) -> list[str]:
     facts = [
         "Differences of top-1 in percentage points with 95 % intervals: over the seeds both rows have (paired, "
         "Student's t: how training varies, on the same clips), else over clips. Holds, does not hold: the interval "
         "excludes zero; cannot be told: it does not. The direction is judged, not the size."
     ]
-    if section.key.dataset != paper.dataset:
-        facts.append(f"The sentences are about {paper.dataset_title}; this is {section.key.dataset}.")
+    if section.key.dataset not in table.datasets:
+        facts.append(f"The sentences are about {titles(paper, table)}; this is {section.key.dataset}.")
     return facts if rows else ["No sentence of the paper compares rows of this table.", *facts]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from vidrepro.errors import unknown_name
-from vidrepro.experiments import EMBEDDED_DATASET, Paper, Table, choose_dataset, default_preset
+from vidrepro.experiments import EMBEDDED_DATASET, Paper, Table, choose_places, default_preset
 from vidrepro.files import atomic_write_text
 from vidrepro.report.grid import TableReport
 from vidrepro.report.layout import Surroundings, table_report
@@ -45,8 +45,10 @@ def report_tables(
         UnknownNameError: if nobody knows `dataset`.
     """
     by_table = {
-        table.id: collect_sections(paper, table, collection.runs, dataset=dataset, preset=preset)
-        for table in paper.tables
+        table.id: collect_sections(
+            paper, table, collection.runs, dataset=dataset, preset=preset, results=collection.results
+        )
+        for table in tables
     }
     unfiltered = [collect_sections(paper, table, collection.runs) for table in paper.tables]
     of_paper = {run.id for run in collection.runs if run.paper_setting and run.paper_setting.paper == paper.name}
@@ -56,12 +58,15 @@ def report_tables(
         unmatched=len(of_paper - shown),
         unfinished=len(collection.unfinished),
     )
-    if dataset is not None and dataset in {run.dataset.name for run in collection.runs}:
+    measured_on = {run.dataset.name for run in collection.runs}
+    reports = []
+    for table in tables:
         name = dataset
-    else:
-        name = choose_dataset(dataset or "auto", paper, data_folder).name
-    empty = Section(SettingKey(name, None, preset or default_preset(name), None, ()), {})
-    return [table_report(paper, table, by_table[table.id] or [empty], costs, around) for table in tables]
+        if name is None or name not in measured_on:
+            name = choose_places(dataset or "auto", paper, table, data_folder)[0][1].name
+        empty = Section(SettingKey(name, None, preset or default_preset(name), None, ()), {})
+        reports.append(table_report(paper, table, by_table[table.id] or [empty], costs, around))
+    return reports
 
 
 def write_report(report: TableReport, results: Path, formats: Iterable[str]) -> list[Path]:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from vidrepro import __version__
-from vidrepro.config import RunConfig
-from vidrepro.errors import ResultsError, unknown_name
+from vidrepro.config import START_RUN, RunConfig
+from vidrepro.errors import CheckpointError, ResultsError, unknown_name
 from vidrepro.files import atomic_write_text, experiments_folder, make_folder
 
 RUN_FILE = "run.json"
@@ -67,6 +67,52 @@ def find_run(results: Path, name: str) -> Path:
     if len(matches) > 1:
         raise ResultsError(f"'{name}' is the beginning of several runs", given=name, allowed=matches)
     return folder / matches[0]
+
+
+def weights_of_run(folder: Path) -> Path:
+    """The checkpoint a finished run is judged by, to start another network from.
+
+    Raises:
+        CheckpointError: if the run is not finished, or its checkpoint is not there.
+    """
+    if not (folder / RUN_FILE).is_file():
+        raise CheckpointError("the run to start from is not finished", given=folder.name, hint="train it first")
+    if not (folder / BEST_CHECKPOINT).is_file():
+        raise CheckpointError(
+            "the run to start from has lost its checkpoint: results are versioned without them",
+            given=folder.name,
+            hint="train it again under another --results folder, and start from there",
+            where=folder / BEST_CHECKPOINT,
+        )
+    return folder / BEST_CHECKPOINT
+
+
+def start_weights(results: Path, weights: str | None, dataset_fingerprint: str, seed: int) -> Path | None:
+    """The checkpoint that ``run:FINGERPRINT`` means for one run: of the run with that config, its dataset and seed.
+
+    Args:
+        results: where both runs lie.
+        weights: of a run's config; None is returned for all but ``run:FINGERPRINT``.
+        dataset_fingerprint: of the run that is to start.
+        seed: its seed.
+
+    Raises:
+        CheckpointError: if there is no such run, or it cannot be started from.
+    """
+    if weights is None or not weights.startswith(START_RUN):
+        return None
+    wanted = weights.removeprefix(START_RUN)
+    end = f"_{wanted[:8]}_{dataset_fingerprint[:8]}_s{seed}"
+    folders = [path for path in runs_folder(results).glob(f"*{end}") if (path / RUN_FILE).is_file()]
+    if len(folders) != 1:
+        raise CheckpointError(
+            f"there is no finished run to start from with this config, dataset and seed {seed}",
+            given=weights,
+            allowed=f"a run whose id ends with {end}",
+            hint="train it first: the same command without --from, for the row it names",
+            where=runs_folder(results),
+        )
+    return weights_of_run(folders[0])
 
 
 @lru_cache(maxsize=1)

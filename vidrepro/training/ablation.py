@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vidrepro.config import RunConfig
+from vidrepro.config import START_RUN, RunConfig
 from vidrepro.errors import TrainingError
 from vidrepro.runs.folder import PROGRESS_FILE, make_run_folder, run_id, runs_folder
 from vidrepro.training.execute import is_finished
@@ -24,13 +24,14 @@ LOG_FILE = "train.log"
 
 @dataclass
 class Job:
-    """One run of an ablation, shared by every row that resolves to the same config."""
+    """One run of an ablation, shared by every row that resolves to the same config; it may start from another's end."""
 
     config: RunConfig
     seed: int
     experiments: list[str]
     name: str
     finished: bool = False
+    starts_from: str | None = None  # name of the run whose checkpoint it starts from, where that is one of the jobs
     arguments: list[str] = field(default_factory=list)  # of `vidrepro train`
     process: subprocess.Popen[bytes] | None = None
     progress: Progress | None = None
@@ -59,6 +60,10 @@ def plan(
                 jobs[name].experiments.append(experiment)
             else:
                 jobs[name] = Job(config, seed, [experiment], name, is_finished(runs_folder(results) / name))
+    for job in jobs.values():
+        start = (job.config.model.weights or "").removeprefix(START_RUN)
+        of_seed = (other for other in jobs.values() if other.seed == job.seed and other.config.fingerprint == start)
+        job.starts_from = next((other.name for other in of_seed), None)
     return list(jobs.values())
 
 
@@ -78,12 +83,15 @@ def execute(
         KeyboardInterrupt: passed on after every child has written its checkpoint.
     """
     waiting = [job for job in jobs if not job.finished]
+    unfinished = {job.name for job in waiting}
     running: list[Job] = []
     failed: Job | None = None
     try:
         while running or (waiting and failed is None):
-            while waiting and failed is None and len(running) < parallel:
-                running.append(_start(waiting.pop(0), results))
+            ready = [job for job in waiting if job.starts_from not in unfinished]
+            while ready and failed is None and len(running) < parallel:
+                running.append(_start(ready[0], results))
+                waiting.remove(ready.pop(0))
             time.sleep(POLL_SECONDS)
             for job in list(running):
                 assert job.process is not None
@@ -91,6 +99,7 @@ def execute(
                 if job.process.poll() is not None:
                     running.remove(job)
                     job.finished = job.process.returncode == 0
+                    unfinished -= {job.name} if job.finished else set()
                     failed = failed if job.finished else job
             if on_change:
                 on_change(jobs)

@@ -27,6 +27,7 @@ from vidrepro.runs.folder import (
     make_run_folder,
     run_id,
     runs_folder,
+    start_weights,
 )
 from vidrepro.training.loop import Trainer
 from vidrepro.training.progress import Reporter, StopSignal
@@ -98,12 +99,22 @@ def execute_run(
     if where.type == "cpu":
         keep_freed_memory()
     check_config(config.model)  # before the cache and the folder are made for a run that cannot be
+    start = start_weights(results, config.model.weights, selection, seed)
     frames = open_cache(manifest, cache, say=say)
     trainer = Trainer(
-        config, manifest, seed, folder, device=where, workers=workers, cache=frames, reporter=reporter, stop=stop
+        config,
+        manifest,
+        seed,
+        folder,
+        device=where,
+        workers=workers,
+        cache=frames,
+        reporter=reporter,
+        stop=stop,
+        start=start,
     )
     if trainer.model.load_report and say:
-        say(f"start weights {config.model.weights}: {trainer.model.load_report}")
+        say(f"start weights {start or config.model.weights}: {trainer.model.load_report}")
     if trainer.eval_split != "val" and say:
         say(f"'{manifest.name}' has no split val: the best epoch is chosen on '{trainer.eval_split}', as its papers do")
     make_run_folder(results, name)

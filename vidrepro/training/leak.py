@@ -63,7 +63,8 @@ def check_leak(
             allowed="mechanism none without temporal shift, on the embedded dataset",
         )
     frame_counts = manifest.table.loc[manifest.table["status"] == "ok", "frames"]
-    reason = why_no_ceiling(config.data.train_sampling, config.data.frames, map(int, frame_counts))
+    sampling = config.data
+    reason = why_no_ceiling(sampling.train_sampling, sampling.frames, map(int, frame_counts), sampling.stride)
     if reason is not None:
         raise ConfigError(
             f"the order-blind ceiling does not hold under this training sampling: {reason}",
@@ -75,7 +76,7 @@ def check_leak(
     folder = execute_run(longer, manifest, seed, results, device=device, threads=threads, reporter=reporter, stop=stop)
     record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
     last = record["last"]
-    scores = load_scores(scores_path(folder, "val", record["protocol"], "last"))
+    scores = load_scores(scores_path(folder, "val", record["protocol"], "last", sampling.eval_average))
     right, told = direction_counts(scores.labels, scores.logits.argmax(1), manifest.info["reversal_pairs"])
     direction = _wilson(right, told)
     low, high = _wilson(last["top1_correct"], last["clips"])

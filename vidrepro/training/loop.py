@@ -18,7 +18,7 @@ from vidrepro.data.cache import FrameCache
 from vidrepro.data.loading import ClipDataset, make_loader
 from vidrepro.data.manifest import Manifest
 from vidrepro.errors import CheckpointError, ConfigError, TrainingError
-from vidrepro.evaluation.evaluate import evaluate
+from vidrepro.evaluation.evaluate import OUTPUT, evaluate_outputs
 from vidrepro.evaluation.metrics import accuracies
 from vidrepro.evaluation.scores import Scores, save_scores, scores_path
 from vidrepro.models import build_from_config
@@ -67,6 +67,7 @@ class Trainer:
         cache: decoded frames shared by all runs, or None to decode clips each time.
         reporter: told about progress at every step.
         stop: asked after every step; training then saves and raises `Interrupted`.
+        start: the file with the start weights, where the config names a run in place of one.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Trainer:
         cache: FrameCache | None = None,
         reporter: Reporter | None = None,
         stop: StopSignal | None = None,
+        start: Path | None = None,
     ) -> None:
         self.config, self.manifest, self.seed, self.folder = config, manifest, seed, folder
         self.device, self.workers, self.reporter, self.stop = device, workers, reporter, stop
@@ -88,7 +90,8 @@ class Trainer:
         fold, task = config.data.fold, config.data.task
         self.selection = manifest.selection_fingerprint(fold=fold, task=task)
         self.eval_split = manifest.eval_split(fold)
-        self.model = build_from_config(config.model, frames=config.data.frames, classes=manifest.num_classes(task))
+        network = config.model.model_copy(update={"weights": str(start)}) if start else config.model
+        self.model = build_from_config(network, frames=config.data.frames, classes=manifest.num_classes(task))
         self.model.to(device)
         if config.train.channels_last:
             to_channels_last(self.model)
@@ -181,6 +184,7 @@ class Trainer:
     def _train_epoch(self) -> None:
         recipe, state = self.config.train, self.state
         self.loader.set_epoch(state.epoch, state.batch)
+        self.model.begin_epoch(state.epoch)
         clock = _Clock()
         pending = torch.zeros((), device=self.device)  # losses not read from the device yet
         pending_correct = torch.zeros((), dtype=torch.int64, device=self.device)
@@ -254,20 +258,20 @@ class Trainer:
             state.last = measured
             if state.best is None or measured["top1"] > state.best["top1"]:
                 state.best = measured
-                save_scores(scores_path(self.folder, self.eval_split, scores.protocol, "best"), scores)
+                self._save_scores(scores, "best")
                 checkpoint.save_checkpoint(
                     self.folder / BEST_CHECKPOINT,
                     {**self._identity(), "epoch": state.epoch + 1, "model": self.model.state_dict()},
                 )
             if final:
-                save_scores(scores_path(self.folder, self.eval_split, scores.protocol, "last"), scores)
+                self._save_scores(scores, "last")
         state.history.append(record)
         state.epoch, state.batch = state.epoch + 1, 0
         state.loss_sum, state.correct, state.clips = 0.0, 0, 0
 
     def _evaluate(self, epoch: int) -> tuple[dict[str, Any], Scores]:
         started = time.monotonic()
-        logits = evaluate(
+        outputs = evaluate_outputs(
             self.model,
             self.val_set,
             device=self.device,
@@ -278,7 +282,7 @@ class Trainer:
         )
         self._evaluation_seconds = time.monotonic() - started
         self._train_mode()
-        labels = self.val_set.labels
+        labels, logits = self.val_set.labels, outputs.pop(OUTPUT)
         scores = Scores(
             np.asarray(self.val_set.ids),
             labels,
@@ -286,9 +290,16 @@ class Trainer:
             self.selection,
             str(self.config.data.protocol),
             self.manifest.info.get("completeness"),
+            self.config.data.eval_average,
         )
         pairs = self.manifest.reversal_pairs(self.config.data.task)
-        return {"epoch": epoch, "split": self.eval_split, **accuracies(labels, logits, pairs)}, scores
+        measured = {"epoch": epoch, "split": self.eval_split, **accuracies(labels, logits, pairs)}
+        if outputs:  # of a network with several predictions
+            measured["outputs"] = {name: accuracies(labels, one, pairs) for name, one in outputs.items()}
+        return measured, scores
+
+    def _save_scores(self, scores: Scores, which: str) -> None:
+        save_scores(scores_path(self.folder, self.eval_split, scores.protocol, which, scores.averaged), scores)
 
     def _report(self, clock: _Clock) -> None:
         if self.reporter is None:

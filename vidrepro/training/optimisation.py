@@ -40,9 +40,9 @@ def learning_rate(config: TrainConfig, position: float) -> float:
 
     Returns:
         ``step``: the peak times ``step_factor`` for every listed epoch that has begun (TSM: epoch counted from 0).
-        ``cosine``: half a cosine from the peak to 0. ``one-cycle``: a rising half cosine over ``warmup_epochs``
-        (30 % of training when 0), then a falling one. ``constant``: the peak. ``warmup_epochs`` rises linearly
-        in front of all but one-cycle.
+        ``cosine``: half a cosine from the peak to ``min_learning_rate``. ``one-cycle``: a rising half cosine over
+        ``warmup_epochs`` (30 % of training when 0), then a falling one. ``constant``: the peak. ``warmup_epochs`` rises
+        linearly in front of all but one-cycle.
     """
     peak = config.effective_learning_rate
     if config.schedule == "one-cycle":
@@ -52,7 +52,7 @@ def learning_rate(config: TrainConfig, position: float) -> float:
         return _cosine(peak, peak * ONE_CYCLE_END, (position - rise) / max(config.epochs - rise, 1e-9))
     warmup = min(1.0, position / config.warmup_epochs) if config.warmup_epochs else 1.0
     if config.schedule == "cosine":
-        return warmup * _cosine(peak, 0.0, position / config.epochs)
+        return warmup * _cosine(peak, config.effective_min_learning_rate, position / config.epochs)
     if config.schedule == "step":
         return warmup * peak * config.step_factor ** sum(epoch <= position for epoch in config.step_epochs)
     return warmup * peak

@@ -7,10 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
-from torchvision.models import MobileNet_V2_Weights, ResNet18_Weights, ResNet50_Weights, WeightsEnum
+from torchvision.models import (
+    MobileNet_V2_Weights,
+    ResNet18_Weights,
+    ResNet50_Weights,
+    ResNet101_Weights,
+    WeightsEnum,
+)
 
 from vidrepro.errors import unknown_name
-from vidrepro.models.backbones import i3d, mobilenetv2
+from vidrepro.models.backbones import i3d, mobilenetv2, slow, tcnn
 from vidrepro.models.backbones.resnet import micro, resnet18, resnet50, resnet_options
 from vidrepro.models.options import Option, complete
 
@@ -24,12 +30,20 @@ class BackboneEntry:
         options: what can be set.
         imagenet: the weights; inflated over time where the network has a temporal dimension.
         beside_weights: options that decide no tensor's shape: the weights fit whatever they are.
+        mechanisms: the only ones it can be built with, where that is not every module that goes into a block.
     """
 
     make: Callable[..., nn.Module]
     options: Mapping[str, Option]
     imagenet: WeightsEnum | None = None
     beside_weights: frozenset[str] = frozenset()
+    mechanisms: tuple[str, ...] | None = None
+
+
+def _slow(
+    make: Callable[..., nn.Module], options: Mapping[str, Option], imagenet: WeightsEnum | None = None
+) -> BackboneEntry:
+    return BackboneEntry(make, options, imagenet, frozenset({"checkpointing"}), ("none", "st-abn"))
 
 
 BACKBONES: dict[str, BackboneEntry] = {
@@ -40,6 +54,10 @@ BACKBONES: dict[str, BackboneEntry] = {
     "mobilenetv2": BackboneEntry(mobilenetv2.MobileNetV2, mobilenetv2.OPTIONS, MobileNet_V2_Weights.IMAGENET1K_V1),
     "resnet18": BackboneEntry(resnet18, resnet_options(), ResNet18_Weights.IMAGENET1K_V1),
     "resnet50": BackboneEntry(resnet50, resnet_options(), ResNet50_Weights.IMAGENET1K_V1),
+    "slow-micro": _slow(slow.slow_micro, slow.slow_options(width=16, stem="small2")),
+    "slow-r101": _slow(slow.slow_resnet101, slow.slow_options(), ResNet101_Weights.IMAGENET1K_V1),
+    "slow-r50": _slow(slow.slow_resnet50, slow.slow_options(), ResNet50_Weights.IMAGENET1K_V1),
+    "tcnn": BackboneEntry(tcnn.TCNN, tcnn.OPTIONS, mechanisms=("none", "sparse-spatial")),
 }
 
 

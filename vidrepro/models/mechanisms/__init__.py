@@ -21,6 +21,7 @@ from vidrepro.models.mechanisms.tam import TAMOriginal
 from vidrepro.models.mechanisms.tdn import TDNOriginal
 from vidrepro.models.mechanisms.tea import TEAOriginal
 from vidrepro.models.mechanisms.tsm import TemporalShift
+from vidrepro.models.networks import sparse_options, stabn_parts
 from vidrepro.models.options import (
     POSITIONS,
     Option,
@@ -86,6 +87,22 @@ def _comparator(make: Callable[..., nn.Module], position: str, reduction: int | 
     return MechanismEntry(make, options)
 
 
+def _no_module(channels: int, frames: int, **options: Any) -> nn.Module:
+    raise ModelError("this mechanism is a whole network, not a module", hint="use build_model")
+
+
+def _stabn(backbone: nn.Module, **settings: Any) -> nn.Module:
+    from vidrepro.models.networks.stabn import STABN  # a classifier, which itself needs what is in here
+
+    return STABN(backbone, **settings)  # type: ignore[arg-type]
+
+
+def _sparse_spatial(backbone: nn.Module, **settings: Any) -> nn.Module:
+    from vidrepro.models.networks.sparse_spatial import SparseSpatialNetwork  # as above
+
+    return SparseSpatialNetwork(backbone, **settings)  # type: ignore[arg-type]
+
+
 MECHANISMS: dict[str, MechanismEntry] = {
     "none": MechanismEntry(lambda channels, frames: nn.Identity()),
     "tsm": MechanismEntry(TemporalShift),
@@ -106,6 +123,14 @@ MECHANISMS: dict[str, MechanismEntry] = {
     "s3d-g": _comparator(comparators.SelfGating3D, "after_inner_norm"),
     "cbam3d-177": _comparator(partial(comparators.CBAM3D, time=1), "after_last_norm", reduction=16),
     "cbam3d-377": _comparator(partial(comparators.CBAM3D, time=3), "after_last_norm", reduction=16),
+    "sparse-spatial": MechanismEntry(_no_module, sparse_options.OPTIONS, network=_sparse_spatial, backbones=("tcnn",)),
+    "st-abn": MechanismEntry(
+        _no_module,
+        stabn_parts.OPTIONS,
+        stabn_parts.variant_options,
+        network=_stabn,
+        backbones=("slow-r50", "slow-r101", "slow-micro"),
+    ),
 }
 
 

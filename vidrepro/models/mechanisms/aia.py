@@ -20,9 +20,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vidrepro.models.mechanisms import aia_fast
+from vidrepro.models.mechanisms.aia_gates import PLACE, combine, gate_over
 from vidrepro.models.mechanisms.aia_spec import Cascade, Nested, Parallel, Spec, Unit, parse
 from vidrepro.models.mechanisms.frames import split_frames
 from vidrepro.models.options import POSITIONS, Option, choice
+from vidrepro.models.taps import AttentionTap
 
 # The compositions of the paper's Table I. Any other that `parse` understands can be built as well.
 TABLE_COMPOSITIONS = (
@@ -44,9 +47,6 @@ OPTIONS: dict[str, Option] = {
 
 # Unit -> the axes it pools over, by the released names.
 UNIT_AXES = {"C": ("C",), "ST": ("T", "H", "W")}
-# Pooled axis -> its place in (N, T, C, H, W), and the order in which the released convolution runs over the rest.
-_PLACE = {"T": 1, "C": 2, "H": 3, "W": 4}
-_VOLUME = {"C": ("T", "H", "W"), "T": ("C", "H", "W"), "H": ("T", "C", "W"), "W": ("T", "H", "C")}
 
 
 def variant_options(variant: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,24 +76,29 @@ class AxisGates(nn.Module):
             self.add_module(f"{axis}_conv", conv)
             self.add_module(f"{axis}_bn", nn.BatchNorm3d(1))
 
+            axes_left = ("N", *("1" if other == axis else other for other in PLACE))
+            self.add_module(f"{axis}_tap", AttentionTap(axis, axes_left))
+
     def forward(self, x: Tensor) -> list[Tensor]:
         return [self._gate(x, axis) for axis in self.axes]
 
     def _gate(self, x: Tensor, axis: str) -> Tensor:
-        place = _PLACE[axis]
-        left = [other for other in ("T", "C", "H", "W") if other != axis]
-        order = [left.index(other) for other in _VOLUME[axis]]
-        pools = [x.amax(place), x.mean(place)]
-        pooled = torch.stack(pools if self.pool_order == "max_mean" else pools[::-1], 1)
-        volume = pooled.permute(0, 1, *(2 + number for number in order))
-        gate = self.get_submodule(f"{axis}_bn")(self.get_submodule(f"{axis}_conv")(volume)).sigmoid()
-        back = [order.index(number) for number in range(3)]
-        return gate.squeeze(1).permute(0, *(1 + number for number in back)).unsqueeze(place)
+        parts = self.parts(axis)
+        shown: Tensor = self.get_submodule(f"{axis}_tap")(gate_over(x, axis, parts.mean_first, parts.conv, parts.norm))
+        return shown
 
+    def parts(self, axis: str) -> aia_fast.Gate:
+        """The layers of the gate that pools `axis`."""
+        layers: dict[str, Any] = self._modules  # not by attribute: that takes as long as computing with small maps
+        return aia_fast.Gate(axis, layers[f"{axis}_conv"], layers[f"{axis}_bn"], self.pool_order == "mean_max")
 
-def combine(gates: list[Tensor]) -> Tensor:
-    """The gates of a unit as one factor: the only one, or the mean of the three of ST (full size)."""
-    return gates[0] if len(gates) == 1 else (gates[0] + gates[1] + gates[2]) / 3
+    @property
+    def tapped(self) -> bool:
+        """Whether somebody listens to a gate, or to all of them."""
+        layers: dict[str, Any] = self._modules
+        return bool(self._forward_hooks or self._forward_pre_hooks) or any(
+            layers[f"{axis}_tap"].in_use for axis in self.axes
+        )
 
 
 class AttentionInAttention(nn.Module):
@@ -117,7 +122,9 @@ class AttentionInAttention(nn.Module):
         self.body = _build(self.spec, pool_order)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.body(split_frames(x, self.frames)).flatten(0, 1)
+        if not aia_fast.available(x) or x.is_contiguous(memory_format=torch.channels_last):
+            return self.body(split_frames(x, self.frames)).flatten(0, 1)
+        return aia_fast.lay_back(self.body(split_frames(aia_fast.lay_out(x), self.frames)).flatten(0, 1))
 
     def extra_repr(self) -> str:
         return f"spec={self.spec}, frames={self.frames}, pool_order={self.pool_order}"
@@ -135,10 +142,14 @@ class _Gated(nn.Module):
         self.count = len(units)
 
     def forward(self, x: Tensor) -> Tensor:
+        units: list[AxisGates] = [getattr(self, f"gates{number}") for number in range(self.count)]
+        if aia_fast.available(x) and not any(unit.tapped for unit in units):
+            parts = [[unit.parts(axis) for axis in unit.axes] for unit in units]
+            if all(aia_fast.fits(gate, x) for unit in parts for gate in unit):
+                return aia_fast.gated(x, parts)
         seen = x
-        for number in range(self.count):
-            gate = combine(self.get_submodule(f"gates{number}")(seen))
-            seen = x * gate
+        for unit in units:
+            seen = x * combine(unit(seen))
         return seen
 
 

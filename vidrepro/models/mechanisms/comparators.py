@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vidrepro.models.mechanisms.frames import split_frames
+from vidrepro.models.taps import AttentionTap
 
 
 def clip_mean(x: Tensor, frames: int) -> Tensor:
@@ -37,6 +38,11 @@ def clip_mean(x: Tensor, frames: int) -> Tensor:
 def clip_gate(gate: Tensor, frames: int) -> Tensor:
     """A gate of each clip, ``(N, C)``, for each of its frames: ``(N*T, C, 1, 1)``."""
     return gate.repeat_interleave(frames, 0)[..., None, None]
+
+
+def _channel_tap() -> AttentionTap:
+    """For a gate ``(N, C)`` of each clip's channels."""
+    return AttentionTap("channel", ("N", "C"))
 
 
 def _squeeze_excite(channels: int, reduction: int, bias: bool) -> nn.Sequential:
@@ -59,11 +65,12 @@ class SqueezeExcite3D(nn.Module):
         super().__init__()
         self.frames = frames
         self.excite = _squeeze_excite(channels, reduction, bias=False)
+        self.tap = AttentionTap("channel", ("N*T", "C"), frames=frames)
 
     def forward(self, x: Tensor) -> Tensor:
         # for every frame anew, as the printed FLOPs say: 32.94 G (once per clip would be 32.93)
         pooled = clip_mean(x, self.frames).repeat_interleave(self.frames, 0)
-        return x * self.excite(pooled).sigmoid()[..., None, None]
+        return x * self.tap(self.excite(pooled).sigmoid())[..., None, None]
 
 
 class GlobalGather3D(nn.Module):
@@ -77,9 +84,10 @@ class GlobalGather3D(nn.Module):
     def __init__(self, channels: int, frames: int) -> None:
         super().__init__()
         self.frames = frames
+        self.tap = _channel_tap()
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * clip_gate(clip_mean(x, self.frames).sigmoid(), self.frames)
+        return x * clip_gate(self.tap(clip_mean(x, self.frames).sigmoid()), self.frames)
 
 
 class DepthwiseGather3D(nn.Module):
@@ -109,11 +117,12 @@ class DepthwiseGather3D(nn.Module):
             )
             layers += [conv, nn.BatchNorm3d(channels), *([nn.ReLU(inplace=True)] if number < 2 else [])]
         self.gather = nn.Sequential(*layers)
+        self.tap = AttentionTap("gate", ("N*T", "C", "H", "W"), frames=frames)
 
     def forward(self, x: Tensor) -> Tensor:
         clips = split_frames(x, self.frames).transpose(1, 2)  # (N, C, T, H, W)
         gate = functional.interpolate(self.gather(clips).sigmoid(), clips.shape[2:], mode="nearest")
-        return x * gate.transpose(1, 2).flatten(0, 1)
+        return x * self.tap(gate.transpose(1, 2).flatten(0, 1))
 
 
 class SelfGating3D(nn.Module):
@@ -128,9 +137,10 @@ class SelfGating3D(nn.Module):
         super().__init__()
         self.frames = frames
         self.gate = nn.Linear(channels, channels)
+        self.tap = _channel_tap()
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * clip_gate(self.gate(clip_mean(x, self.frames)).sigmoid(), self.frames)
+        return x * clip_gate(self.tap(self.gate(clip_mean(x, self.frames)).sigmoid()), self.frames)
 
 
 class CBAM3D(nn.Module):
@@ -149,12 +159,14 @@ class CBAM3D(nn.Module):
         self.shared = _squeeze_excite(channels, reduction, bias=True)
         self.conv = nn.Conv3d(2, 1, (time, 7, 7), padding=(time // 2, 3, 3), bias=False)
         self.norm = nn.BatchNorm3d(1)
+        self.channel_tap = _channel_tap()
+        self.spatial_tap = AttentionTap("spatial", ("N*T", "1", "H", "W"), frames=frames)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x * clip_gate(self._channel_gate(x), self.frames)
+        x = x * clip_gate(self.channel_tap(self._channel_gate(x)), self.frames)
         pooled = split_frames(torch.stack([x.amax(1), x.mean(1)], 1), self.frames)  # (N, T, 2, H, W)
         gate = self.norm(self.conv(pooled.transpose(1, 2))).sigmoid()
-        return x * gate.transpose(1, 2).flatten(0, 1)
+        return x * self.spatial_tap(gate.transpose(1, 2).flatten(0, 1))
 
     def _channel_gate(self, x: Tensor) -> Tensor:
         highest = split_frames(x.amax((2, 3)), self.frames).amax(1)

@@ -33,7 +33,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidrepro.errors import ModelError
-from vidrepro.models.mechanisms import by_hand
 from vidrepro.models.mechanisms.frames import split_frames
 from vidrepro.models.mechanisms.motion import BOUNDARIES, FrameDifference, require_reducible
 from vidrepro.models.mechanisms.patch_attention import (
@@ -43,10 +42,12 @@ from vidrepro.models.mechanisms.patch_attention import (
     attention_weights,
     patch_size,
 )
+from vidrepro.models.mechanisms.pointwise import PointwiseConv2d
 from vidrepro.models.mechanisms.tam import TAMBlock
 from vidrepro.models.mechanisms.tdn import BACKWARDS, TDNBlock
 from vidrepro.models.mechanisms.tea import TEABlock
 from vidrepro.models.options import POSITIONS, Option, choice, positive_integer
+from vidrepro.models.taps import AttentionTap
 
 
 class FrameAttention(nn.Module):
@@ -59,9 +60,10 @@ class FrameAttention(nn.Module):
     def __init__(self, frames: int) -> None:
         super().__init__()
         self.frames = frames
+        self.tap = AttentionTap("attention", ("N", "query", "key"), distribution="key")
 
     def forward(self, x: Tensor) -> Tensor:
-        return attend(self._tokens(x)).reshape(x.shape)
+        return attend(self._tokens(x), self.tap).reshape(x.shape)
 
     def weights(self, x: Tensor) -> Tensor:
         """How much each frame (row) attends to each frame: ``(N, T, T)``, rows sum to one."""
@@ -225,24 +227,18 @@ class GatedMotionAttention(nn.Module):
             "patch_difference": patch_difference,
         }
         attention_kind = attention if attention in ATTENTIONS else "patch<s>"
-        self.conv_down = nn.Conv2d(channels, reduced, 1)
+        self.conv_down = PointwiseConv2d(channels, reduced)
         self.motion = MOTIONS[motion](reduced, frames, options) if motion != "none" else None
         self.attention = ATTENTIONS[attention_kind](reduced, frames, options) if attention != "none" else None
-        self.conv_up = nn.Conv2d(reduced, channels, 1)
+        self.conv_up = PointwiseConv2d(reduced, channels)
         self.normalises = norm == "always" or (norm == "with-attention" and self.attention is not None)
         self.skip = skip if self.attention is not None else "none"
+        self.gate = AttentionTap("gate", ("N*T", "C", "H", "W"), frames=frames)
 
     def forward(self, x: Tensor) -> Tensor:
-        down, up = self.conv_down, self.conv_up
-        if by_hand.available(x, down.weight) and not (_heard(down) or _heard(up)):
-            reduced, x = by_hand.squeeze(x, down)
-            features = self._features(reduced)
-            if features.is_contiguous():
-                return by_hand.gate(x, features, up)
-        else:
-            features = self._features(down(x))
+        gate = self.gate(torch.sigmoid(self.conv_up(self._features(self.conv_down(x)))))
         # x * gate + x; forward and backward take fewest full-width passes this way (torch.addcmul's most).
-        return x * (torch.sigmoid(up(features)) + 1)
+        return x * (gate + 1)
 
     def _features(self, reduced: Tensor) -> Tensor:
         if isinstance(self.attention, PatchAttention):
@@ -260,8 +256,3 @@ class GatedMotionAttention(nn.Module):
 
     def extra_repr(self) -> str:
         return f"normalises={self.normalises}, skip={self.skip}"
-
-
-def _heard(module: nn.Module) -> bool:
-    """Whether somebody listens to a module's calls."""
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidrepro.errors import ModelError
-from vidrepro.models.mechanisms import by_hand
 from vidrepro.models.mechanisms.frames import split_frames
 from vidrepro.models.mechanisms.motion import FrameDifference, next_minus_this
+from vidrepro.models.taps import AttentionTap
 
 DIFFERENCES = ("released", "frame")
 MANY_TOKENS = 1024  # attention among more is worked off in pieces: every pixel of 8 frames of 28x28 is 6272 tokens
@@ -34,14 +34,20 @@ def attention_weights(queries: Tensor, keys: Tensor) -> Tensor:
     return scores.softmax(dim=2)
 
 
-def attend(tokens: Tensor) -> Tensor:
-    """Self-attention without projections: ``(B, L, width)`` to the same shape."""
-    if tokens.shape[1] <= MANY_TOKENS:
-        if by_hand.available(tokens):
-            return by_hand.attend(tokens)
+def attend(tokens: Tensor, tap: AttentionTap | None = None, grid: tuple[int, ...] = ()) -> Tensor:
+    """Self-attention without projections: ``(B, L, width)`` to the same shape.
+
+    Args:
+        tap: sees the attention matrices, ``(B, L, L)``; many tokens cost their square in memory while it is in use.
+        grid: ``(rows, columns)`` where B runs over clips and the places of each: the tap sees ``(N, *grid, L, L)``.
+    """
+    if tokens.shape[1] <= MANY_TOKENS or (tap is not None and tap.in_use):
         # Written out rather than as F.scaled_dot_product_attention: nothing worth fusing away, and MAC counters see
         # both products.
-        return torch.bmm(attention_weights(tokens, tokens), tokens)
+        weights = attention_weights(tokens, tokens)
+        if tap is not None:
+            weights = tap(weights.unflatten(0, (-1, *grid))).flatten(0, len(grid))
+        return torch.bmm(weights, tokens)
     if torch.is_grad_enabled() and tokens.requires_grad:
         return F.scaled_dot_product_attention(tokens, tokens, tokens)  # keeps no L x L matrix for the backward pass
     pieces = tokens.split(MANY_TOKENS, dim=1)
@@ -77,6 +83,9 @@ class PatchAttention(nn.Module):
         self.normalises = normalises
         self.skip = skip
         self.difference = difference
+        self.over_pixels = AttentionTap("attention", ("N", "query", "key"), distribution="key")
+        self.over_time = AttentionTap("attention", ("N", "H", "W", "query", "key"), distribution="key")
+        self.over_space = AttentionTap("attention", ("N*T", "query", "key"), frames=frames, distribution="key")
 
     def forward(self, x: Tensor, motion: nn.Module | None = None) -> Tensor:
         """Attend.
@@ -100,9 +109,10 @@ class PatchAttention(nn.Module):
         if motion is not None:
             attended_to = motion(attended_to)
         over_time = self._to_patches(attended_to).flatten(0, 1)  # (N*P, T, width)
-        x = self._from_patches(attend(over_time), x) + self._added(x, attended_to)
+        grid = (height // self.size, width // self.size)
+        x = self._from_patches(attend(over_time, self.over_time, grid), x) + self._added(x, attended_to)
         over_space = self._to_patches(x).transpose(1, 2).flatten(0, 1)  # (N*T, P, width)
-        attended = attend(self._normalise(over_space)) + over_space
+        attended = attend(self._normalise(over_space), self.over_space) + over_space
         return self._from_patches(split_frames(attended, self.frames).transpose(1, 2), x)
 
     def _over_pixels(self, x: Tensor, motion: nn.Module | None) -> Tensor:
@@ -111,7 +121,7 @@ class PatchAttention(nn.Module):
             tokens = next_minus_this(tokens, motion.boundary)
         elif motion is not None:
             tokens = _to_pixels(motion(_from_pixels(tokens, x)), self.frames)
-        return _from_pixels(attend(tokens), x) + self._added(x, _from_pixels(tokens, x))
+        return _from_pixels(attend(tokens, self.over_pixels), x) + self._added(x, _from_pixels(tokens, x))
 
     def _normalise(self, tokens: Tensor) -> Tensor:
         return F.layer_norm(tokens, tokens.shape[-1:]) if self.normalises else tokens

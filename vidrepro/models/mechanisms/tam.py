@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vidrepro.models.mechanisms.frames import split_frames
 from vidrepro.models.mechanisms.motion import require_reducible
+from vidrepro.models.taps import AttentionTap
 
 KERNEL = 3  # frames under the temporal kernel
 
@@ -55,16 +56,18 @@ class TAMBlock(nn.Module):
             nn.Conv1d(hidden, channels, 1, bias=False),
             nn.Sigmoid(),
         )
+        self.gate = AttentionTap("gate", ("N", "C", "T"))
+        self.kernels = AttentionTap("attention", ("N", "C", "key"), distribution="key")
 
     def forward(self, x: Tensor) -> Tensor:
         clips = split_frames(x, self.frames).transpose(1, 2)  # (N, C, T, H, W)
         clip_count, channels, frames, height, width = clips.shape
         means = self._means(x)
-        gated = clips * self.local_branch(means)[..., None, None]
+        gated = clips * self.gate(self.local_branch(means))[..., None, None]
         # A convolution with one group per clip and channel, so that MAC counters see it
         series = gated.reshape(1, clip_count * channels, frames, height * width)
-        kernels = self._kernels(means).view(clip_count * channels, 1, KERNEL, 1)
-        mixed = F.conv2d(series, kernels, padding=(KERNEL // 2, 0), groups=clip_count * channels)
+        kernels = self.kernels(self._kernels(means).view(clip_count, channels, KERNEL))
+        mixed = F.conv2d(series, kernels.view(-1, 1, KERNEL, 1), padding=(KERNEL // 2, 0), groups=clip_count * channels)
         out = mixed.reshape(clips.shape).transpose(1, 2).reshape(x.shape)
         return out.contiguous(memory_format=_layout(x))
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidrepro.models.mechanisms.motion import TransformedDifference
+from vidrepro.models.taps import AttentionTap
 
 BACKWARDS = ("released", "fixed")
 
@@ -37,6 +38,8 @@ class TDNBlock(TransformedDifference):
         self.full_norm = nn.BatchNorm2d(reduced)
         self.expand = nn.Conv2d(reduced, channels, 1, bias=False)
         self.expand_norm = nn.BatchNorm2d(channels)
+        self.forward_gate = AttentionTap("motion", ("N*T", "C", "H", "W"), frames=frames)
+        self.backward_gate = AttentionTap("motion", ("N*T", "C", "H", "W"), frames=frames)
 
     def forward(self, x: Tensor) -> Tensor:
         this, transformed = self.features(x)
@@ -46,8 +49,9 @@ class TDNBlock(TransformedDifference):
         forward_half, backward_half = self._half_size(forward), self._half_size(backward)
         forward_full = self._full_size(forward)
         backward_full = self._full_size(forward_full if self.backward_input == "released" else backward)
-        gates = [self._gate(forward, forward_half, forward_full), self._gate(backward, backward_half, backward_full)]
-        return 0.5 * gates[0] + 0.5 * gates[1]
+        forward_gate = self.forward_gate(self._gate(forward, forward_half, forward_full))
+        backward_gate = self.backward_gate(self._gate(backward, backward_half, backward_full))
+        return 0.5 * (forward_gate - 0.5) + 0.5 * (backward_gate - 0.5)
 
     def _half_size(self, difference: Tensor) -> Tensor:
         height, width = difference.shape[2:]
@@ -62,7 +66,7 @@ class TDNBlock(TransformedDifference):
 
     def _gate(self, *scales: Tensor) -> Tensor:
         mean = sum(scales[1:], start=scales[0]) / len(scales)
-        return self.expand_norm(self.expand(mean)).sigmoid() - 0.5
+        return self.expand_norm(self.expand(mean)).sigmoid()
 
     def extra_repr(self) -> str:
         return f"backward={self.backward_input}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from vidrepro.models.mechanisms.motion import TransformedDifference
+from vidrepro.models.taps import AttentionTap
 
 
 class TEABlock(TransformedDifference):
@@ -36,7 +37,8 @@ class TEAOriginal(TEABlock):
     def __init__(self, channels: int, frames: int, *, reduction: int = 16) -> None:
         super().__init__(channels, frames, reduction)
         self.pool = nn.AdaptiveAvgPool2d(1)
+        self.gate = AttentionTap("motion", ("N*T", "C", "1", "1"), frames=frames)
 
     def forward(self, x: Tensor) -> Tensor:
         difference = self.pool(self.forward_difference(*self.features(x)))
-        return x + x * (self.expand_norm(self.expand(difference)).sigmoid() - 0.5)
+        return x + x * (self.gate(self.expand_norm(self.expand(difference)).sigmoid()) - 0.5)

@@ -1,0 +1,115 @@
+"""Rows that have no runs of their own: the runs they are had from, looked at as they ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from vidrepro.config import Protocol, RunConfig
+from vidrepro.evaluation.probe_run import probe_run
+from vidrepro.evaluation.rerun import evaluate_run
+from vidrepro.evaluation.scores import scores_path
+from vidrepro.experiments import Ensemble, Evaluation, Paper, Row
+from vidrepro.experiments.setting import Setting
+from vidrepro.report.derived import probe_record
+from vidrepro.runs.folder import RUN_FILE, run_id, runs_folder
+
+
+def evaluate_rows(
+    paper: Paper,
+    rows: Sequence[Row],
+    settings: Sequence[Setting],
+    seeds: Sequence[int],
+    results: Path,
+    *,
+    device: str = "auto",
+    workers: int = 0,
+    say: Callable[[str], None] | None = None,
+) -> list[str]:
+    """Make what derived rows are had from: scores under other views, probes. What is there already is kept.
+
+    Args:
+        paper: the paper.
+        rows: its rows; those with runs of their own are passed over.
+        settings: under which their runs were made.
+        seeds: of the runs.
+        results: the results folder.
+        device, workers: see `evaluate_run`.
+        say: told what is being done.
+
+    Returns:
+        A text for each evaluation that was made.
+
+    Raises:
+        VidreproError: see `evaluate_run` and `probe_run`, e.g. where a run's checkpoint is not there.
+    """
+    wanted = list(dict.fromkeys(one for row in rows for one in _evaluations(paper, row)))
+    made: list[str] = []
+    for setting in settings if wanted else ():
+        manifest = setting.load_manifest()
+        for evaluation in wanted:
+            config = setting.resolve(evaluation.of)
+            selection = manifest.selection_fingerprint(fold=config.data.fold, task=config.data.task)
+            for seed in seeds:
+                folder = runs_folder(results) / run_id(config, selection, seed)
+                if not (folder / RUN_FILE).is_file():
+                    continue
+                text = _evaluate(
+                    folder, config, evaluation, setting, manifest.eval_split(config.data.fold), device, workers, say
+                )
+                made += [text] if text else []
+    return made
+
+
+def _evaluations(paper: Paper, row: Row) -> list[Evaluation]:
+    """What a row needs, an ensemble what its members need: the scores of runs as they were made, too."""
+    if isinstance(row.derived, Ensemble):
+        members = [paper.row(name) for name in row.derived.members]
+        return [one for member in members for one in _evaluations(paper, member) or [Evaluation(member.id)]]
+    return [row.derived] if row.derived is not None else []
+
+
+def _evaluate(
+    folder: Path,
+    config: RunConfig,
+    evaluation: Evaluation,
+    setting: Setting,
+    split: str,
+    device: str,
+    workers: int,
+    say: Callable[[str], None] | None,
+) -> str | None:
+    """One evaluation of one run; None if its result is there already."""
+    if evaluation.probe is not None:
+        return _probe(folder, str(config.data.protocol), evaluation, setting, split, device, workers, say)
+    own = config.data.protocol
+    crops, clips = evaluation.crops or own.crops, evaluation.clips or own.clips
+    protocol: Protocol = own.model_copy(update={"crops": crops, "clips": clips})
+    if scores_path(folder, split, str(protocol), "best", config.data.eval_average).is_file():
+        return None
+    text = f"{folder.name}: {protocol}"
+    if say:
+        say(f"evaluating {text}")
+    evaluate_run(folder, data=setting.data, protocol=str(protocol), device=device, workers=workers)
+    return text
+
+
+def _probe(
+    folder: Path,
+    protocol: str,
+    evaluation: Evaluation,
+    setting: Setting,
+    split: str,
+    device: str,
+    workers: int,
+    say: Callable[[str], None] | None,
+) -> str | None:
+    assert evaluation.probe is not None
+    what, how = evaluation.probe
+    if probe_record(folder, evaluation.probe, split, protocol) is not None:
+        return None
+    text = f"{folder.name}: {what} attention, {how}"
+    if say:
+        say(f"probing {text}")
+    probe_run(folder, data=setting.data, what=what, how=how, device=device, workers=workers)
+    return text
