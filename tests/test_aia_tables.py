@@ -181,3 +181,30 @@ def test_the_plan_of_table_2_names_what_is_trained_and_what_is_had_from_it(tmp_p
     plan = json.loads(CliRunner().invoke(app, [*words, "--json", "--rows", "aia-tsn-8+16x3x2"]).stdout)
     assert [cell["experiment"] for cell in plan] == ["aia/table2/aia-tsn-8x1x1", "aia/table2/aia-tsn-16x1x1"]
     assert [cell["config"]["data"]["frames"] for cell in plan] == [8, 16]
+
+
+@pytest.mark.usefixtures("counted")
+def test_an_ensemble_is_trained_evaluated_and_shown_in_one_go(toy_data: Path, tmp_path: Path) -> None:
+    """Two networks, six views of each, their mean; a second time nothing is left to do."""
+    words = ["ablate", "aia", "--table", "II", "--rows", "aia-tsn-8+16x3x2,aia-tsn-8x1x2", "--dataset", "toy"]
+    words += ["--preset", "tiny", "--data", str(toy_data), "--results", str(tmp_path), "--jobs", "1", "--json"]
+    for text in ("train.epochs=1", "train.warmup_epochs=0", "train.batch_size=8", "model.backbone_options.width=4"):
+        words += ["--set", text]
+    first = CliRunner().invoke(app, words)
+    assert first.exit_code == 0, first.output
+    (table,) = json.loads(first.stdout)
+    rows = {row["experiment"].rpartition("/")[2]: row for row in table["rows"]}
+    for name, protocol in (
+        ("aia-tsn-8x1x1", "8x1x1@32"),
+        ("aia-tsn-8x1x2", "8x1x2@32"),
+        ("aia-tsn-8+16x3x2", "(8+16)x3x2@32"),
+    ):
+        assert rows[name]["protocol"] == protocol
+        assert rows[name]["empty_because"] is None and 0 <= rows[name]["top1"] <= 100
+    assert rows["aia-tsn-16x3x2"]["protocol"] == "16x3x2@32"  # a member, scored for the ensemble
+    assert rows["aia-tsn-12x3x2"]["empty_because"] == "aia-tsn-12x1x1 not run"
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/scores/*-best.npz")}
+    protocols = sorted(path.name.split("-")[1] for path in kept)
+    assert protocols == ["16x1x1@32", "16x3x2@32", "8x1x1@32", "8x1x2@32", "8x3x2@32"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert kept == {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/scores/*-best.npz")}

@@ -5,6 +5,7 @@ The numbers here are copied by hand from the papers and the specifications, not 
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ import yaml
 from vidrepro.config import START_RUN
 from vidrepro.errors import ConfigError
 from vidrepro.experiments import Paper, Row, load_paper, read_paper, resolve_row
+from vidrepro.experiments.overrides import PRETRAINED, replaces_start, with_weights_digest
 from vidrepro.experiments.papers import Evaluation
 from vidrepro.files import experiments_folder
 
@@ -71,7 +73,9 @@ def test_table_2_is_one_run_of_table_1_and_its_bold_cells_are_the_lowest(stabn: 
 
 
 def test_stabns_recipe_and_samplings(stabn: Paper) -> None:
-    sparse, strided = (resolve_row(stabn.row(f"stabn/table1/r101-{name}"), dataset="ssv1", preset="paper") for name in ("32", "32x2"))  # fmt: skip
+    sparse, strided = (
+        resolve_row(stabn.row(f"stabn/table1/r101-{name}"), dataset="ssv1", preset="paper") for name in ("32", "32x2")
+    )
     for config in (sparse, strided):
         recipe = config.train
         assert (recipe.learning_rate, recipe.effective_batch, recipe.momentum, recipe.weight_decay) == (
@@ -165,8 +169,6 @@ def test_faults_about_starts_and_extra_rows_are_named(
     file.write_text(yaml.safe_dump(content), encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
         read_paper(folder)
-    import re
-
     assert re.search(expected, str(caught.value.allowed)), caught.value.allowed
 
 
@@ -178,7 +180,25 @@ def test_every_difference_can_be_set(stabn: Paper, tcnn: Paper) -> None:
         for difference in paper.differences:
             for effect in difference.effects:
                 row = paper.row(effect.row)
-                config = resolve_row(row, dataset=paper.dataset, preset="tiny", overrides=effect.set)
-                plain = resolve_row(row, dataset=paper.dataset, preset="tiny")
+                config = resolve_row(row, dataset=paper.dataset, preset="paper", overrides=effect.set)
+                plain = resolve_row(row, dataset=paper.dataset, preset="paper")
                 check_config(config.model)
                 assert config.fingerprint != plain.fingerprint, (difference.id, effect.set)
+
+
+def test_pretraining_is_where_the_chain_begins_and_other_weights_replace_it(tcnn: Paper, tmp_path: Path) -> None:
+    file, same = tmp_path / "kinetics.pt", tmp_path / "copy.pt"
+    for path in (file, same):
+        path.write_bytes(b"weights")
+
+    def config(name: str, *overrides: str):  # type: ignore[no-untyped-def]
+        row = tcnn.row(f"tcnn/table4/{name}")
+        return resolve_row(row, dataset="ucf101", preset="paper", overrides=with_weights_digest(overrides))
+
+    begun = config("o", f"model.weights={PRETRAINED}{file}")
+    assert begun.model.weights == str(file) and begun.fingerprint != config("o").fingerprint
+    assert begun.fingerprint == config("o", f"model.weights={PRETRAINED}{same}").fingerprint  # by content, not by name
+    then = config("o+d", f"model.weights={PRETRAINED}{file}")
+    assert then.model.weights == START_RUN + begun.fingerprint and then.model.weights_digest is None
+    assert config("o+d", f"model.weights={file}").model.weights == str(file)
+    assert replaces_start([f"model.weights={file}"]) and not replaces_start([f"model.weights={PRETRAINED}{file}"])

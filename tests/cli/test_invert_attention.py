@@ -76,7 +76,7 @@ def invoke(*words: object) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("command", [("invert",), ("explain", "attention"), ("explain", "energy")])
+@pytest.mark.parametrize("command", [("invert",), ("explain", "attention"), ("explain", "energy"), ("explain", "zoom")])
 def test_help_shows_examples_and_imports_nothing_heavy(command: tuple[str, ...]) -> None:
     code = (
         "import sys\nfrom vidrepro.__main__ import main\n"

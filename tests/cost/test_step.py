@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any, cast
+
 import numpy as np
 import pytest
 import torch
@@ -23,6 +26,7 @@ from vidrepro.cost.transcriptions import LiteralAIA
 from vidrepro.models.mechanisms.aia import AttentionInAttention
 from vidrepro.models.mechanisms.aia_released import released_block_key
 
+TINY_TCNN = {"width": 2, "spatial_strides": "2,1,2,1,2,1,1", "stem_pool": False}
 CASE = Case("resnet18", clips=2, frames=4, size=32, classes=5, contenders={})
 
 
@@ -34,7 +38,8 @@ def test_the_transcription_computes_what_ours_does(name: str) -> None:
     literal = build_contender(CASE, contenders[f"{name}, literal"]).double().eval()
     literal.load_state_dict(ours.state_dict())
     clips = torch.randn(2, 4, 3, 32, 32, dtype=torch.float64)
-    assert type(literal.backbone.layer1[0].conv1[0]) is not type(ours.backbone.layer1[0].conv1[0])
+    blocks: list[Any] = [network.backbone for network in (literal, ours)]
+    assert type(blocks[0].layer1[0].conv1[0]) is not type(blocks[1].layer1[0].conv1[0])
     torch.testing.assert_close(literal(clips), ours(clips), rtol=1e-9, atol=1e-12)
 
 
@@ -75,10 +80,10 @@ def test_saved_bytes_are_those_of_each_storage_once() -> None:
     factor, clips = torch.ones(3, 5, requires_grad=True), torch.ones(3, 5)
 
     class Products(torch.nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return (x * factor) + (x.view(3, 5) * factor) + factor.exp()
+        def loss(self, x: torch.Tensor, labels: torch.Tensor, criterion: Any) -> tuple[torch.Tensor, None]:
+            return criterion((x * factor) + (x.view(3, 5) * factor) + factor.exp(), labels), None
 
-    bench = _Bench(Products(), clips, torch.zeros(3, dtype=torch.long), torch.optim.SGD([factor]))
+    bench = _Bench(cast(Any, Products()), clips, torch.zeros(3, dtype=torch.long), torch.optim.SGD([factor]))
     products = 3 * 5 * 4
     loss = products + 3 * 8 + 4  # log-probabilities, labels, and the weight of their mean
     assert bench.saved_bytes() == 2 * products + loss  # clips, exponential
@@ -118,3 +123,25 @@ def test_measure_step_reports_every_network(monkeypatch: pytest.MonkeyPatch) -> 
     assert records[0]["ratio"] == 1
     none, m2a, tsm = (record["bytes"] for record in records[6:])
     assert records[8]["ratio"] == tsm / m2a and records[7]["ratio"] == m2a / none > 1
+
+
+def test_attention_is_timed_within_the_step_it_belongs_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = cases()["tcnn"]
+    smaller = {name: replace(contender, options=TINY_TCNN) for name, contender in case.contenders.items()}
+    small = replace(case, frames=4, size=32, classes=3, contenders=smaller)
+    monkeypatch.setattr("vidrepro.cost.step.cases", lambda: {"tcnn": small})
+    none, spatial, attention = measure_step(Options(rounds=1, device="cpu"))
+    assert (none["ratio"], spatial["over"], spatial["bar"]) == (1, "none", 3.3)
+    assert (attention["over"], attention["bar"]) == ("spatial", 0.1)
+
+
+def test_a_step_trains_all_branches_and_its_attention_only_what_attends() -> None:
+    case = cases()["tcnn"]
+    learning = {}
+    for name, contender in case.contenders.items():
+        small = replace(case, frames=4, size=32, classes=3)
+        bench = _Bench.of(small, replace(contender, options=TINY_TCNN), torch.device("cpu"))
+        assert bench.task(STEP)() == 1
+        learning[name] = {key for key, parameter in bench.model.named_parameters() if parameter.grad is not None}
+    assert learning["spatial"] == {key for key, _ in bench.model.named_parameters()}
+    assert learning["its attention alone"] == {"attention.beta1", "attention.beta2"}

@@ -154,6 +154,38 @@ def test_a_module_is_what_was_read(variant: str, height: int, width: int) -> Non
         assert_equal(torch.autograd.grad(module(laid), laid, weights)[0], gradient)
 
 
+def batch_statistics(x: Tensor, state: reading.State, at: str) -> Tensor:
+    """Batch norm of axis 1 as in training, by the statistics of this batch."""
+    others = [axis for axis in range(x.ndim) if axis != 1]
+    centred = x - x.mean(others, keepdim=True)
+    normed = centred / torch.sqrt((centred * centred).mean(others, keepdim=True) + reading.EPS)
+    shape = [1, -1] + [1] * (x.ndim - 2)
+    return normed * state[f"{at}weight"].view(shape) + state[f"{at}bias"].view(shape)
+
+
+@pytest.mark.parametrize("variant", [*M2A, *ORIGINALS, "C", "ST", "CinST", "STinC"])
+def test_the_gradients_in_training_are_those_of_the_reading(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One clip, which is then the whole batch of every norm; the gradients of the input and of every weight."""
+    monkeypatch.setattr(reading, "batch_norm", batch_statistics)
+    module = build_mechanism(M2A.get(variant, variant), 16, FRAMES)
+    source = "aia" if variant in AIA else "m2a"
+    state = fill_released(module, source)
+    module.train()
+    x = resembling(1, FRAMES, 16, 8, 8).flatten(0, 1).requires_grad_()
+    ours_by_name = dict(module.named_parameters())
+    names = {ours: theirs for ours, theirs in released_names(module, source).items() if ours in ours_by_name}
+    leaves = [state[theirs].requires_grad_() for theirs in names.values()]
+    theirs = read_module(x, variant, state)
+    ours = module(x)
+    assert_equal(ours.detach(), theirs.detach())
+    weights = torch.sin(torch.arange(theirs.numel(), dtype=torch.float64)).view_as(theirs)
+    expected = torch.autograd.grad(theirs, [x, *leaves], weights)
+    gradients = torch.autograd.grad(ours, [x, *(ours_by_name[name] for name in names)], weights)
+    for name, gradient, wanted in zip(["input", *names], gradients, expected, strict=True):
+        scale = max(float(wanted.abs().max()), 1e-3)  # some are zero but for rounding, such as of a bias before a norm
+        assert float((gradient - wanted).abs().max()) < 1e-10 * scale, name
+
+
 @pytest.mark.parametrize("frames", [1, 3])
 @pytest.mark.parametrize("variant", ["attn", "motion", "motion+attn", "tea+tam", "tdn+attn", "patch_mattn p2", "STinC"])
 def test_a_module_with_another_number_of_frames(variant: str, frames: int) -> None:

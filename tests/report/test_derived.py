@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from vidrepro.experiments import load_paper
 from vidrepro.experiments.schema import Comparison
 from vidrepro.report.derived import probe_record
 from vidrepro.report.grid import Grid, TableReport
-from vidrepro.report.runs import load_runs
+from vidrepro.report.runs import Run, Score, load_runs
 from vidrepro.report.verdicts import FAILS, HOLDS, UNCLEAR, judge
 from vidrepro.report.write import report_tables
 
@@ -22,7 +23,7 @@ CLIPS = 800
 MEASURED = "Top-1 measured synthetic"
 
 
-def report(results: Path, table: str = "II", **choice: object) -> TableReport:
+def report(results: Path, table: str = "II", **choice: Any) -> TableReport:
     paper = load_paper("aia")
     costs = made_up_costs("aia")
     return report_tables(
@@ -31,7 +32,7 @@ def report(results: Path, table: str = "II", **choice: object) -> TableReport:
         load_runs(results),
         costs,
         data_folder=results / "no-data",
-        **choice,  # type: ignore[arg-type]
+        **choice,
     )[0]
 
 
@@ -115,10 +116,10 @@ def test_an_ensemble_takes_the_seeds_that_every_member_has(tmp_path: Path, label
 def test_a_probe_is_found_by_what_was_replaced_and_how(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     (folder / "probes").mkdir(parents=True)
-    for what, how, top1 in (("spatial", "invert", 30.0), ("spatial", "mean", 40.0), ("all", "invert", 10.0)):
+    for what, how, share in (("spatial", "invert", 30.0), ("spatial", "mean", 40.0), ("all", "invert", 10.0)):
         record = {"what": what, "how": how, "checkpoint": "best", "protocol": "8x1x1@32", "split": "val"}
         path = folder / "probes" / f"{what}-{how}.json"
-        path.write_text(json.dumps(record | {"probed": {"top1": top1}}))
+        path.write_text(json.dumps(record | {"probed": {"top1": share}}))
 
     def top1(what: str, how: str, protocol: str = "8x1x1@32") -> float | None:
         found = probe_record(folder, (what, how), "val", protocol)
@@ -138,14 +139,14 @@ def test_measured_accuracies_stand_beside_the_printed_ones_of_their_dataset(tmp_
     assert all("not the paper's dataset" not in fact for grid in shown.grids for fact in grid.facts)
 
 
-def runs(*correct: int) -> list:
-    from vidrepro.report.runs import Run, Score
-
-    score = {"epoch": 1, "clips": 1000, "top5": 0.0}
-    return [
-        Run.model_construct(id=f"{count}-{seed}", seed=seed, best=Score(top1=count / 10, top1_correct=count, **score))
+def runs(*correct: int) -> list[Run]:
+    """Runs of 1,000 clips, seeds 0, 1, …; nothing but what a comparison looks at."""
+    score: dict[str, Any] = {"epoch": 1, "clips": 1000, "top5": 0.0}
+    facts: list[dict[str, Any]] = [
+        {"id": f"{count}-{seed}", "seed": seed, "best": Score(top1=count / 10, top1_correct=count, **score)}
         for seed, count in enumerate(correct)
     ]
+    return [Run.model_construct(**one) for one in facts]
 
 
 @pytest.mark.parametrize(

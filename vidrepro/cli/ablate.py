@@ -69,7 +69,7 @@ def ablate(
 
       vidrepro ablate m2a --dataset ucf101 --folds all
 
-      vidrepro ablate tcnn --table 2 --rows t-cnn --dataset ucf101 --folds all --from RUN
+      vidrepro ablate tcnn --table 2 --dataset ucf101 --folds all --from RUN
 
       vidrepro ablate m2a --rows none,m2a,my_package.my_module:MyMechanism
     """

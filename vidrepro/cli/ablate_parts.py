@@ -50,6 +50,7 @@ def find_parts(
     """What is run where, checked before anything is prepared, written or trained."""
     from vidrepro.cli.train import start_from
     from vidrepro.experiments import load_paper, select_rows
+    from vidrepro.experiments.overrides import replaces_start
     from vidrepro.experiments.setting import settings_of_tables
 
     source = load_paper(paper)
@@ -67,8 +68,7 @@ def find_parts(
             for fold, one in _settings_of_folds(setting, folds or ",".join(setting.folds) or None).items()
         }
         setting = start_from(setting, start, results)
-        replaced = any(text.startswith("model.weights") for text in setting.overrides)  # what rows start from
-        needed = source.trained_rows if replaced else source.runs_needed
+        needed = source.trained_rows if replaces_start(setting.overrides) else source.runs_needed
         trained = list({row.id: row for chosen in own for row in needed(chosen)}.values())
         parts.append(Part(setting, own, under, [pair for one in under.values() for pair in _resolve(one, trained)]))
     return parts

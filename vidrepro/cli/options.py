@@ -31,7 +31,10 @@ Weights = Annotated[
 From = Annotated[
     str | None,
     typer.Option(
-        "--from", metavar="RUN|ROW", help="Start from a finished run, or from a row's run with the same seed."
+        "--from",
+        metavar="RUN|ROW",
+        help="Start from a finished run (one on another dataset: where no row is started from), or from a row's run "
+        "with the same seed.",
     ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]

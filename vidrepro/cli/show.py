@@ -210,7 +210,8 @@ def _print_paper(out: Console, content: dict[str, Any]) -> None:
         for doubt in table["doubts"]:
             out.print(f"  doubt: {escape(doubt['text'])}", style="dim")
     _print_presets(out, content["presets"])
-    out.print("\n[bold]Where the text and the released code differ[/bold]")
+    differing = "Where the text and the released code differ" if content["code"] else "What the text leaves open"
+    out.print(f"\n[bold]{differing}[/bold]")
     _print_differences(out, content["differences"])
 
 
@@ -245,8 +246,9 @@ def _print_differences(out: Console, content: list[dict[str, Any]]) -> None:
         here = item["ours"]
         if option:
             here += f"; --set {option['key']}={option['official']} (the code) or {option['paper']} (the text)"
-        lines = [("the text", item["paper"]), ("the released code", item["code"]), ("here", here)]
-        lines += [("can change", ", ".join(item["changes"]))]
+        code = "the released code" if item["released"] else "works it follows"
+        lines = [("the text", item["paper"]), (code, item["code"]), ("here", here)]
+        lines += [("can change", ", ".join(item["changes"]) or "nothing that is counted or measured")]
         for effect in item["effects"]:
             lines += describe_effect(effect) if "cost" in effect else []
         out.print(Text(f"\n{item['id']}: {item['topic']}", style="bold"))

@@ -106,6 +106,8 @@ def with_weights(overrides: list[str] | None, weights: Path | None) -> list[str]
 def start_from(setting: Setting, start: str | None, results: Path) -> Setting:
     """The setting with ``--from``: a run's checkpoint by its digest, or the row's run that has the same seed.
 
+    A run on another dataset is pretraining: rows that start from another row start from that one all the same.
+
     Args:
         setting: without it. A row is resolved under the same dataset, preset, backbone and overrides, but for those of
             ``train``: it may have been trained longer than what starts from it.
@@ -121,7 +123,8 @@ def start_from(setting: Setting, start: str | None, results: Path) -> Setting:
 
     from vidrepro.config import START_RUN
     from vidrepro.errors import ConfigError
-    from vidrepro.experiments.overrides import with_weights_digest
+    from vidrepro.evaluation.rerun import read_record
+    from vidrepro.experiments.overrides import PRETRAINED, with_weights_digest
     from vidrepro.runs.folder import find_run, weights_of_run
 
     if start is None:
@@ -132,5 +135,7 @@ def start_from(setting: Setting, start: str | None, results: Path) -> Setting:
         lasting = tuple(text for text in setting.overrides if not text.startswith("train."))
         weights = f"model.weights={START_RUN}{replace(setting, overrides=lasting).resolve(start).fingerprint}"
     else:
-        weights = f"model.weights={weights_of_run(find_run(results, start))}"
+        folder = find_run(results, start)
+        elsewhere = read_record(folder)[1].dataset != setting.dataset
+        weights = f"model.weights={PRETRAINED if elsewhere else ''}{weights_of_run(folder)}"
     return replace(setting, overrides=with_weights_digest((*setting.overrides, weights)))

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from vidrepro.models.classifier import VideoClassifier
+
 MIN_PAIRS = 15
 CONFIDENCE = 0.95
 STEP = "training step"
@@ -36,6 +38,7 @@ class Contender:
         bars: what the ratio to the reference may be at most, by quantity; nothing for a reference.
         backbone: another than the case's.
         options: more of what `build_model` is asked for.
+        part: timed in place of the whole training step: makes a task of the network and its clips.
         over: the network it is compared with.
     """
 
@@ -45,6 +48,7 @@ class Contender:
     bars: Mapping[str, float] = field(default_factory=dict)
     backbone: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    part: Callable[[Any, Tensor], Task] | None = None
     over: str = "none"
 
 
@@ -68,6 +72,7 @@ class Case:
 
 def cases() -> dict[str, Case]:
     """What `measure step` compares, by paper."""
+    from vidrepro.cost.attention_step import attention_task
     from vidrepro.cost.transcriptions import LiteralAIA, LiteralM2A, LiteralShift
 
     return {
@@ -97,6 +102,19 @@ def cases() -> dict[str, Case]:
                 "aia, literal": Contender("CinST->STinC", literal=LiteralAIA),
             },
             quantities=(STEP, FORWARD, FORWARD_IN_TRAINING, SAVED),
+        ),
+        "tcnn": Case(
+            backbone="tcnn",
+            clips=1,
+            frames=16,
+            size=112,
+            classes=101,
+            contenders={
+                "spatial": Contender("sparse-spatial", bars={STEP: 3.3}),
+                "its attention alone": Contender(
+                    "sparse-spatial", bars={STEP: 0.1}, part=attention_task, over="spatial"
+                ),
+            },
         ),
     }
 
@@ -178,7 +196,7 @@ def bootstrap_interval(ratios: Sequence[float]) -> list[float]:
     return [float(interval.low), float(interval.high)]
 
 
-def build_contender(case: Case, contender: Contender) -> nn.Module:
+def build_contender(case: Case, contender: Contender) -> VideoClassifier:
     """The network of a contender, random weights; a transcription's modules take the place of ours."""
     from vidrepro.models import build_model
 
@@ -219,10 +237,11 @@ def _channels_of(module: nn.Module) -> int:
 class _Bench:
     """A network with clips, labels and an optimiser."""
 
-    model: nn.Module
+    model: VideoClassifier
     clips: Tensor
     labels: Tensor
     optimizer: torch.optim.Optimizer
+    part: Callable[[Any, Tensor], Task] | None = None
 
     @classmethod
     def of(cls, case: Case, contender: Contender, device: torch.device) -> _Bench:
@@ -235,12 +254,14 @@ class _Bench:
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9)
         clips = torch.randn(case.clips, case.frames, 3, case.size, case.size).to(device)
         labels = torch.randint(0, case.classes, (case.clips,)).to(device)
-        return cls(model, clips, labels, optimizer)
+        return cls(model, clips, labels, optimizer, contender.part)
 
     def task(self, quantity: str) -> Task:
         """What is timed."""
         import torch
 
+        if quantity == STEP and self.part is not None:
+            return self.part(self.model, self.clips)
         work = {STEP: self._step, FORWARD: self._infer, FORWARD_IN_TRAINING: self._forward}[quantity]
 
         def task() -> int:
@@ -276,7 +297,7 @@ class _Bench:
     def _forward(self) -> Tensor:
         import torch
 
-        return torch.nn.functional.cross_entropy(self.model(self.clips), self.labels)
+        return self.model.loss(self.clips, self.labels, torch.nn.functional.cross_entropy)[0]
 
     def _infer(self) -> None:
         import torch

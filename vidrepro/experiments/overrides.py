@@ -11,6 +11,8 @@ from vidrepro.errors import ConfigError, closest
 from vidrepro.experiments.papers import Row
 from vidrepro.files import file_digest
 
+PRETRAINED = "pretrained:"  # in front of a file, as weights: see `for_row`
+
 
 def applicable_overrides(row: Row, overrides: Iterable[str]) -> list[str]:
     """The overrides that mean something for a row: an option of a mechanism is kept where the mechanism declares it.
@@ -44,6 +46,29 @@ def require_some_row_takes(rows: Sequence[Row], overrides: Iterable[str]) -> Non
         )
 
 
+def for_row(row: Row, overrides: Iterable[str]) -> list[str]:
+    """The overrides as one row has them, those about start weights resolved.
+
+    Pretrained weights (`PRETRAINED`) are what a row starts from that starts from no other row; one that does starts
+    from that row all the same, which started from them.
+    """
+    texts = list(overrides)
+    if not any(text.startswith(f"model.weights={PRETRAINED}") for text in texts):
+        return texts
+    if row.starts_from is not None:
+        return [text for text in texts if not text.startswith("model.weights")]
+    return [text.replace(f"model.weights={PRETRAINED}", "model.weights=", 1) for text in texts]
+
+
+def replaces_start(overrides: Iterable[str]) -> bool:
+    """Whether overrides say what rows start from in the place of the rows that they start from otherwise."""
+    return any(
+        text.startswith("model.weights") and not text.startswith(f"model.weights={PRETRAINED}")
+        for text in overrides
+        if not text.startswith("model.weights_digest")
+    )
+
+
 def with_weights_digest(overrides: Iterable[str]) -> tuple[str, ...]:
     """Add the digest of a file of start weights, so that it, not the file's name, identifies the run.
 
@@ -53,6 +78,7 @@ def with_weights_digest(overrides: Iterable[str]) -> tuple[str, ...]:
     texts = [text for text in overrides if "weights_digest" not in text]
     given = [_leaf(text) for text in overrides if "weights_digest" in text]
     path = next((_leaf(text) for text in reversed(texts) if text.startswith("model.weights=")), None)
+    path = path.removeprefix(PRETRAINED) if isinstance(path, str) else path
     if not isinstance(path, str) or not Path(path).is_file():
         return (*texts, *(text for text in overrides if "weights_digest" in text))
     digest = file_digest(Path(path))

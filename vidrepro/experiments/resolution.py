@@ -12,7 +12,7 @@ from typing import Any
 from vidrepro.config import START_RUN, RunConfig, parse_override, resolve
 from vidrepro.errors import ConfigError, unknown_name
 from vidrepro.experiments.lookup import load_paper
-from vidrepro.experiments.overrides import applicable_overrides, with_mechanism_digest
+from vidrepro.experiments.overrides import applicable_overrides, for_row, replaces_start, with_mechanism_digest
 from vidrepro.experiments.papers import Evaluation, Paper, Place, Row, Table, is_own_mechanism
 from vidrepro.experiments.reading import read_schema
 from vidrepro.experiments.schema import BackboneLayer, PresetFile
@@ -132,7 +132,7 @@ def resolve_row(
     if not row.is_trained:
         raise ConfigError(f"'{row.id}' has no run of its own", given=row.label, hint=_instead(row))
     asked_for = list(overrides)
-    overrides = applicable_overrides(row, asked_for)
+    overrides = for_row(row, applicable_overrides(row, asked_for))
     size = load_preset(preset)
     asked = [parse_override(text).get("model", {}) for text in overrides]
     chosen = next((model["backbone"] for model in reversed(asked) if "backbone" in model), backbone)
@@ -162,7 +162,7 @@ def _start_settings(
     if row.starts_from is None:
         return []
     layers: list[tuple[str, dict[str, Any]]] = [(f"preset {preset}, for_start", size.for_start.model_dump())]
-    if not any(text.startswith("model.weights") for text in overrides):
+    if not replaces_start(overrides):
         start = load_paper(row.paper).row(row.starts_from)
         config = resolve_row(start, dataset=dataset, preset=preset, backbone=backbone, overrides=overrides)
         layers.append((row.starts_from, {"model": {"weights": f"{START_RUN}{config.fingerprint}"}}))

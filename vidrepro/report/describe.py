@@ -32,9 +32,16 @@ def describe_paper(paper: Paper) -> dict[str, Any]:
 
 
 def describe_differences(paper: Paper) -> list[dict[str, Any]]:
-    """Where the paper's text and its released code disagree; `vidrepro.report.effects` says how much it matters."""
+    """Where the paper's text and its released code disagree; `vidrepro.report.effects` says how much it matters.
+
+    Of a paper without code: what its text leaves open, beside what the works do that it follows.
+    """
     return [
-        difference.model_dump() | {"option": _option(difference.option) if difference.option else None}
+        difference.model_dump()
+        | {
+            "option": _option(difference.option) if difference.option else None,
+            "released": paper.code is not None,  # else `code` is about the works that the paper follows
+        }
         for difference in paper.differences
     ]
 

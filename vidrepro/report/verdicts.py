@@ -27,6 +27,7 @@ UNCLEAR = "cannot be told"  # the interval has zero inside
 UNMEASURED = "not measured"
 SAME = "the same network here"
 LEAST_ROWS = 3  # of a rank correlation
+NEAR_ONE = 0.005  # a ratio of costs so near 1 is shown with a digit more
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,8 @@ def _ratio_text(paper: Paper, table: Table, ratio: CostRatio, costs: Mapping[str
     if convention is None or fvcore is None:
         return f"{names} not counted"
     holds = HOLDS if ratio.at_least <= convention <= ratio.at_most else FAILS
-    return f"{names} = {convention:.4g} in the printed convention, {fvcore:.4g} by fvcore: {holds}"
+    shown = [f"{value:.4f}" if abs(value - 1) < NEAR_ONE else f"{value:.4g}" for value in (convention, fvcore)]
+    return f"{names} = {shown[0]} in the printed convention, {shown[1]} by fvcore: {holds}"
 
 
 def _ratio(of: Cost | None, over: Cost | None, name: str) -> float | None:

@@ -31,7 +31,7 @@ NETWORK_OPTIONS: dict[str, Option] = {
     "prediction": choice(
         "total", ("total", "mean-softmax"), "F_total; or the mean of all predictions' softmaxes, as its logarithm"
     ),
-    "beta_lr_scale": positive_number(1e-3, "times the learning rate: that of beta1 and beta2, which do not decay"),
+    "beta_lr_scale": positive_number(1e-4, "times the learning rate: that of beta1 and beta2, no decay (S3N's factor)"),
     "warmup_all_peaks_epochs": _count_from_zero("first epochs in which every peak is in both sets (S3N: 21 of 60)"),
 }
 ATTENTION_OPTIONS: dict[str, Option] = {

@@ -87,7 +87,7 @@ class SparseSpatialNetwork(VideoClassifier):
         buffers: bool = False,
         joint_pass: bool = False,
         prediction: str = "total",
-        beta_lr_scale: float = 1e-3,
+        beta_lr_scale: float = 1e-4,
         warmup_all_peaks_epochs: int = 0,
         **attention_options: Any,
     ) -> None:
