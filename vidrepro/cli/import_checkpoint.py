@@ -40,17 +40,17 @@ def import_checkpoint(
 ) -> None:
     """Rename a released checkpoint's tensors to ours and say what became of every key.
 
-      What is written carries the mechanism it was imported for; --weights refuses it in any other.
+    What is written carries the mechanism it was imported for; --weights refuses it in any other.
 
-      Examples:
+    Examples:
 
-        vidrepro import-checkpoint ssv2.pth --source m2a --backbone resnet18 --mechanism m2a --out m2a_r18.pt
+      vidrepro import-checkpoint ssv2.pth --source m2a --backbone resnet18 --mechanism m2a --out m2a_r18.pt
 
-        vidrepro import-checkpoint i3d.pth --backbone i3d-resnet18 --mechanism m2a --set input_layout=released --out i.pt
+      vidrepro import-checkpoint i3d.pth --backbone i3d-resnet18 --mechanism m2a --set input_layout=released --out i.pt
 
-        vidrepro import-checkpoint e.pth --source stabn --backbone slow-r50 --mechanism st-abn --frames 32 --out stabn.pt
+      vidrepro import-checkpoint e.pth --source stabn --backbone slow-r50 --mechanism st-abn --frames 32 --out stabn.pt
 
-    vidrepro import-checkpoint c.pth --source aia --backbone resnet50 --mechanism "CinST->STinC" --out aia_r50.pt
+      vidrepro import-checkpoint c.pth --source aia --backbone resnet50 --mechanism "CinST->STinC" --out aia_r50.pt
     """
     from vidrepro.cli.output import console, print_json
     from vidrepro.config import parse_override

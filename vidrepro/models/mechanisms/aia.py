@@ -1,7 +1,8 @@
 """AIA, attention in attention: gates over channels and over space-time, one inside the other, in any composition.
 
-Sources: the AIA paper (Hao, Wang, Zhang, Chua; section 3); the authors' repository haoyanbin918/Attention-in-Attention
-("released"), about twenty network files of which this is the one rule. On ``x (N, T, C, H, W)``:
+Sources: the AIA paper (Hao, Wang, Cao, Gao, Xu, Wu, He; section 3); the authors' repository
+haoyanbin918/Attention-in-Attention ("released"), about twenty network files of which this is the one rule. On
+``x (N, T, C, H, W)``:
 
 - ``C``: pool over channels, gate over (T, H, W); ``ST``: the mean of three gates, from pooling over T, H and W.
 - ``AinB``: B's gates are computed from ``x * gate_A(x)`` but applied to ``x`` (``CinST``, ``STinC``, ``CinSTinC``).

@@ -18,10 +18,9 @@ layer) the plain operations of `vidrepro.models.mechanisms.aia` run.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -31,17 +30,13 @@ from torch.autograd import Function
 from torch.overrides import _len_torch_function_stack
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
+from vidrepro.models.mechanisms.aia_banded import Band, band
 from vidrepro.models.mechanisms.aia_gates import PLACE, combine, gate_over
 
-# Maps are (N, T, H, W, C) in here.
-_PLACE = {"T": 1, "H": 2, "W": 3, "C": 4}
-# Pooled axis -> where the axes left over, in that order, stand in the released convolution's volume.
-_KERNEL_AXES = {"C": (0, 1, 2), "T": (1, 2, 0), "H": (0, 2, 1), "W": (0, 1, 2)}
-# of a 3x3 convolution: stride, padding, dilation, transposed, output padding, groups
-_PLAIN_CONVOLUTION = ((1, 1), (1, 1), (1, 1), False, (0, 0), 1)
+_KEPT = 6  # tensors of a gate that its gradient needs: see `_Opened`
 
 
-@dataclass
+@dataclass(slots=True)
 class Gate:
     """The layers of one gate, the axis it pools, and whether it pools the mean first."""
 
@@ -49,11 +44,17 @@ class Gate:
     conv: nn.Conv3d
     norm: nn.BatchNorm3d
     mean_first: bool
+    training: bool = field(init=False)  # the norm's, when the forward pass ran
+
+    def __post_init__(self) -> None:
+        self.training = self.norm.training
 
     @property
     def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
         """What it learns."""
-        return self.conv.weight, self.norm.weight, self.norm.bias
+        norm: dict[str, Any] = self.norm._parameters  # by attribute takes as long as computing with small maps
+        weight: Any = self.conv._parameters["weight"]
+        return weight, norm["weight"], norm["bias"]
 
 
 Units = Sequence[Sequence[Gate]]  # the gates of each unit, innermost unit first
@@ -79,9 +80,9 @@ def fits(gate: Gate, x: Tensor) -> bool:
         return False
     if conv._forward_hooks or conv._forward_pre_hooks or norm._forward_hooks or norm._forward_pre_hooks:
         return False
-    if norm.training and x.numel() == x.shape[PLACE[gate.axis]]:
+    if gate.training and x.numel() == x.shape[PLACE[gate.axis]]:
         return False  # one number has no deviation; the plain norm says so
-    weight, scale = conv.weight, norm.weight
+    weight, scale, _ = gate.tensors
     return weight.dtype == scale.dtype == x.dtype and weight.device == scale.device == x.device
 
 
@@ -91,6 +92,8 @@ def gated(x: Tensor, units: Units) -> Tensor:
     The channels of `x` had best lie last; those of the result do. Running statistics of the norms in training mode
     are updated.
     """
+    if not torch.is_grad_enabled():
+        return _run(x, units, None)
     tensors = [tensor for unit in units for gate in unit for tensor in gate.tensors]
     out: Tensor = _Gated.apply(x, units, *tensors)
     return out
@@ -122,81 +125,178 @@ class _Relaid(Function):
         return gradient.contiguous(memory_format=ctx.layout), None
 
 
-@dataclass
+@dataclass(slots=True)
 class _Opened:
-    """One gate in the forward pass: what its gradient needs besides tensors."""
+    """What the gradient of one gate needs.
+
+    Attributes:
+        gate: its layers.
+        scale: the norm's weight.
+        band: how its convolution works.
+        volume: the pooled maps, ``(N, 2, the axes left)``.
+        weight: the convolution's, banded.
+        response: what the convolution made of `volume`, ``(N, 1, the axes left)``.
+        value: the gate, of the same shape.
+        mean: of the batch, as the norm has it; the running mean outside training.
+        spread: 1 / its deviation; the running variance outside training.
+    """
 
     gate: Gate
-    scale: float  # 1 / the deviation its norm divides by
-    factor: float  # that, times the norm's weight
-    training: bool
+    scale: Tensor
+    band: Band
+    volume: Tensor
+    weight: Tensor
+    response: Tensor
+    value: Tensor
+    mean: Tensor
+    spread: Tensor
 
-    def open(self, centred: Tensor) -> Tensor:
-        """The gate, with 1 in place of the axis that was pooled, from the convolution's output less its mean."""
-        opened = torch.add(self.gate.norm.bias.detach(), centred, alpha=self.factor).sigmoid_()
-        return opened.unsqueeze(_PLACE[self.gate.axis])
+    def backward(self, flow: Tensor, share: float) -> tuple[Tensor, list[Tensor]]:
+        """The gradients of the pooled volume, and of the convolution's weight and the norm's weight and bias.
+
+        Args:
+            flow: the gradient of the maps times `share` times the gate, times the maps.
+            share: 1, or of one gate in three.
+        """
+        of_value = flow.sum(self.band.place).view(self.band.response)
+        if share != 1:
+            of_value.mul_(share)
+        of_normal = torch.ops.aten.sigmoid_backward(of_value, self.value)
+        of_response, of_scale, of_shift = torch.ops.aten.native_batch_norm_backward(
+            of_normal,
+            self.response,
+            self.scale,
+            *(self.mean, self.spread) * 2,
+            self.gate.training,
+            self.gate.norm.eps,
+            (True, True, True),
+        )
+        of_volume, of_weight = self.band.convolution_backward(of_response, self.volume, self.weight)
+        return of_volume, [of_weight, of_scale, of_shift]
+
+    def unpool(self, of_maps: Tensor | None, maps: Tensor, of_volume: Tensor, scratch: Tensor) -> Tensor:
+        """Add the gradient of the maps that were pooled to `of_maps`, if there is one; equal maxima share theirs.
+
+        Args:
+            scratch: of the shape of `maps`, to write on.
+        """
+        place = self.band.place
+        at_highest = torch.eq(maps, self.volume.select(1, 0).unsqueeze(place), out=scratch)
+        of_highest, of_total = of_volume.unsqueeze(place + 1).unbind(1)
+        of_highest = of_highest / at_highest.sum(place, keepdim=True)
+        if of_maps is None:
+            return torch.mul(at_highest, of_highest).add_(of_total)
+        return of_maps.addcmul_(at_highest, of_highest).add_(of_total)
 
 
 class _Gated(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, units: Units, *tensors: Tensor) -> Tensor:
-        out = _like_channels_last(x)
-        maps = seen = _channels_last(x)
-        result = out.permute(0, 1, 3, 4, 2)
+        ctx.units = units
         kept: list[Tensor] = []
-        stages: list[list[_Opened]] = []
-        for unit in units:
-            stage, gates = [], []
-            for gate in unit:
-                volume = _pool(seen, gate)
-                banded = _banded(gate, volume.shape[2])
-                response = F.conv2d(_in_blocks(volume), banded, padding=1).view(len(volume), *volume.shape[2:])
-                opened = _centre(response, gate)
-                gates.append(opened.open(response))
-                stage.append(opened)
-                kept += [volume, banded, response]
-            stages.append(stage)
-            seen = _factor(gates, result).mul_(maps) if len(gates) > 1 else torch.mul(maps, gates[0], out=result)
-        ctx.stages = stages
+        out = _run(x, units, kept)
         ctx.save_for_backward(x, *tensors, *kept)
         return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        stages: list[list[_Opened]] = ctx.stages
-        count = sum(map(len, stages))
+        units: Units = ctx.units
         x, *others = ctx.saved_tensors
+        count = sum(map(len, units))
         if torch.is_grad_enabled():
             return _again(ctx, x, others[: 3 * count], gradient)
-        kept = iter(others[3 * count :])
-        saved = [[(next(kept), next(kept), next(kept)) for _ in stage] for stage in stages]
-        gates = [
-            [opened.open(centred) for opened, (_, _, centred) in zip(stage, own, strict=True)]
-            for stage, own in zip(stages, saved, strict=True)
-        ]
         maps, gradient = _channels_last(x), _channels_last(gradient)
-        factor = _factor(gates[-1], torch.empty_like(maps))
-        of_x = factor.mul_(gradient) if len(gates[-1]) > 1 else torch.mul(gradient, factor)
+        stages = _opened(units, maps, others)
+        scratch = torch.empty_like(maps)
+        of_x = _times(gradient, *_factor(stages[-1]))
         flow = torch.mul(gradient, maps)  # then always: the gradient of the product with a unit's gates, times maps
         of_tensors: list[Tensor] = []
         for number in reversed(range(len(stages))):
-            source = maps
-            of_source: Tensor | None = of_x
+            source, of_source = maps, of_x
             if number:
-                factor = _factor(gates[number - 1], torch.empty_like(maps))
-                source, of_source = torch.mul(maps, factor), None
+                factor, part = _factor(stages[number - 1])
+                source, of_source = _times(maps, factor, part), None
             of_unit: list[Tensor] = []
-            for opened, own, gate in zip(stages[number], saved[number], gates[number], strict=True):
-                of_open = flow.sum(_PLACE[opened.gate.axis])
-                of_volume, of_gate = _gate_backward(of_open, opened, *own, gate, 1 / len(stages[number]))
-                of_source = _unpool(of_source, source, own[0], of_volume, opened.gate)
+            for opened in stages[number]:
+                of_volume, of_gate = opened.backward(flow, 1 / len(stages[number]))
+                of_source = opened.unpool(of_source, source, of_volume, scratch)
                 of_unit += of_gate
             of_tensors = of_unit + of_tensors
             if number:
-                assert of_source is not None
-                of_x.addcmul_(of_source, factor)
+                of_x.addcmul_(of_source, factor, value=part)
                 flow = of_source.mul_(maps)
         return of_x.permute(0, 1, 4, 2, 3), None, *of_tensors
+
+
+def _run(x: Tensor, units: Units, kept: list[Tensor] | None) -> Tensor:
+    """The forward pass; adds to `kept` what `_opened` wants."""
+    out = _like_channels_last(x)
+    maps = seen = _channels_last(x)
+    result = out.permute(0, 1, 3, 4, 2)
+    for unit in units:
+        gates = []
+        for gate in unit:
+            way = band(gate.axis, gate.mean_first, maps.shape, maps.dtype)
+            value = _open(seen, gate, way, kept)
+            gates.append(value.view(way.gate))
+        seen = _times(maps, *_sum(gates, result), out=result)
+    return out
+
+
+def _open(maps: Tensor, gate: Gate, way: Band, kept: list[Tensor] | None) -> Tensor:
+    """A gate, ``(N, 1, the axes left)``; its norm's running statistics are brought up to date."""
+    volume = maps.new_empty(way.volume)
+    highest, total = volume.unbind(1)
+    torch.amax(maps, way.place, out=highest)
+    torch.sum(maps, way.place, out=total)
+    weight, scale, shift = gate.tensors
+    banded = way.weight(weight)
+    response = way.convolution(volume, banded)
+    buffers: dict[str, Any] = gate.norm._buffers
+    running = buffers["running_mean"], buffers["running_var"]
+    value, *batch = torch.native_batch_norm(
+        response, scale, shift, *running, gate.training, gate.norm.momentum, gate.norm.eps
+    )
+    if gate.training:
+        buffers["num_batches_tracked"].add_(1)
+    value.sigmoid_()
+    if kept is not None:
+        kept += (volume, banded, response, value, *(batch if gate.training else running))
+    return value
+
+
+def _opened(units: Units, maps: Tensor, saved: Sequence[Tensor]) -> list[list[_Opened]]:
+    """What `_run` kept, by unit and gate; before it come the tensors that the gates learn."""
+    after = 3 * sum(map(len, units))
+    stages, number = [], 0
+    for unit in units:
+        stage = []
+        for gate in unit:
+            own = saved[after + _KEPT * number : after + _KEPT * (number + 1)]
+            way = band(gate.axis, gate.mean_first, maps.shape, maps.dtype)
+            stage.append(_Opened(gate, saved[3 * number + 1], way, *own))
+            number += 1
+        stages.append(stage)
+    return stages
+
+
+def _factor(stage: Sequence[_Opened]) -> tuple[Tensor, float]:
+    return _sum([opened.value.view(opened.band.gate) for opened in stage])
+
+
+def _sum(gates: Sequence[Tensor], out: Tensor | None = None) -> tuple[Tensor, float]:
+    """The only gate of a unit, or the sum of the three of ST at full size; and what part of it is their mean."""
+    if len(gates) == 1:
+        return gates[0], 1
+    first, second, third = gates
+    return torch.add(second, third, out=out).add_(first), 1 / 3
+
+
+def _times(maps: Tensor, factor: Tensor, part: float, out: Tensor | None = None) -> Tensor:
+    """``maps * factor * part`` in one go."""
+    if part == 1:
+        return torch.mul(maps, factor, out=out)
+    return torch.addcmul(maps.new_zeros(()), maps, factor, value=part, out=out)
 
 
 def _channels_last(x: Tensor) -> Tensor:
@@ -211,157 +311,21 @@ def _like_channels_last(x: Tensor) -> Tensor:
     return x.new_empty_strided(x.shape, (frames * frame, frame, 1, width * channels, channels))
 
 
-def _pool(maps: Tensor, gate: Gate) -> Tensor:
-    """``(N, 2, the axes left)``: maximum and mean."""
-    place = _PLACE[gate.axis]
-    left = [size for number, size in enumerate(maps.shape) if number not in (0, place)]
-    volume = maps.new_empty(maps.shape[0], 2, *left)
-    highest, mean = volume.unbind(1)
-    torch.amax(maps, place, out=highest)
-    torch.mean(maps, place, out=mean)
-    return volume
-
-
-def _unpool(of_maps: Tensor | None, maps: Tensor, volume: Tensor, of_volume: Tensor, gate: Gate) -> Tensor:
-    """Add the gradient of `_pool`'s input to `of_maps`, which may be empty yet; equal maxima share theirs."""
-    place = _PLACE[gate.axis]
-    at_highest = torch.eq(maps, volume.select(1, 0).unsqueeze(place), out=torch.empty_like(maps))
-    of_highest, of_mean = of_volume.unsqueeze(place + 1).unbind(1)
-    of_highest = of_highest / at_highest.sum(place, keepdim=True)
-    of_mean = of_mean / maps.shape[place]
-    if of_maps is None:
-        return torch.addcmul(of_mean, at_highest, of_highest, out=at_highest)
-    return of_maps.addcmul_(at_highest, of_highest).add_(of_mean)
-
-
-@lru_cache(maxsize=64)
-def _places(axis: str, mean_first: bool, length: int) -> Tensor:
-    """Which of a convolution's 54 weights stands where in the banded one, 54 where none does.
-
-    The banded weight ``(outputs, 2, inputs, 3, 3)`` is that of a volume's `length` slices along its first axis: of all
-    of them at once, or of a block of them and the slice before and behind it (`_in_blocks`).
-    """
-    weights = torch.arange(54).view(2, 3, 3, 3).permute(0, *(1 + number for number in _KERNEL_AXES[axis]))
-    weights = weights.flip(0) if mean_first else weights
-    outputs = length // _blocks(length)
-    margin = int(outputs != length)
-    places = torch.full((outputs, 2, outputs + 2, 3, 3), 54)
-    for output in range(outputs):
-        places[output, :, output : output + 3] = weights
-    return (places if margin else places[:, :, 1:-1]).flatten()
-
-
-def _banded(gate: Gate, length: int) -> Tensor:
-    """The weight ``(outputs, 2 * inputs, 3, 3)`` of the same convolution with a volume's first axis as channels."""
-    places = _places(gate.axis, gate.mean_first, length)
-    weights = torch.constant_pad_nd(gate.conv.weight.detach().reshape(54), (0, 1))
-    return weights.index_select(0, places).view(length // _blocks(length), -1, 3, 3)
-
-
-def _of_weight(of_banded: Tensor, gate: Gate, length: int) -> Tensor:
-    """The gradient of the convolution's weight."""
-    places = _places(gate.axis, gate.mean_first, length)
-    return of_banded.new_zeros(55).index_add_(0, places, of_banded.view(-1))[:54].view(1, 2, 3, 3, 3)
-
-
-@lru_cache(maxsize=64)
-def _blocks(length: int) -> int:
-    """Into how many blocks to cut so many channels: a band takes a full matrix product, which a long one wastes."""
-    fitting = [length // block for block in range(16, 7, -1) if length % block == 0]
-    return fitting[0] if length > 16 and fitting else 1
-
-
-def _in_blocks(volume: Tensor) -> Tensor:
-    """``(N, 2, A, B, C)`` as what `_banded` works on, (N * blocks, channels, B, C)."""
-    clips, _, length, height, width = volume.shape
-    count = _blocks(length)
-    if count == 1:
-        return volume.view(clips, 2 * length, height, width)
-    block = length // count
-    padded = torch.constant_pad_nd(volume, (0, 0, 0, 0, 1, 1))
-    return padded.unfold(2, block + 2, block).permute(0, 2, 1, 5, 3, 4).reshape(clips * count, -1, height, width)
-
-
-def _of_blocks(of_blocks: Tensor, shape: torch.Size) -> Tensor:
-    """The gradient of a volume of this shape from that of `_in_blocks`."""
-    clips, _, length, height, width = shape
-    count = _blocks(length)
-    if count == 1:
-        return of_blocks.view(shape)
-    block = length // count
-    of_blocks = of_blocks.view(clips, count, 2, block + 2, height, width)
-    padded = of_blocks.new_zeros(clips, 2, length + 2, height, width)
-    for number in range(count):
-        padded[:, :, number * block : (number + 1) * block + 2] += of_blocks[:, number]
-    return padded[:, :, 1:-1]
-
-
-def _centre(response: Tensor, gate: Gate) -> _Opened:
-    """Take off the mean of the gate's norm, in place, and bring its running statistics up to date."""
-    norm = gate.norm
-    assert norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None
-    if not norm.training:
-        response.sub_(norm.running_mean)
-        variance = float(norm.running_var)
-    else:
-        count, momentum = response.numel(), norm.momentum
-        assert momentum is not None
-        mean = float(response.mean())
-        flat = response.sub_(mean).view(-1)
-        variance = float(torch.dot(flat, flat)) / count
-        norm.running_mean.mul_(1 - momentum).add_(momentum * mean)
-        norm.running_var.mul_(1 - momentum).add_(momentum * variance * count / (count - 1))
-        norm.num_batches_tracked += 1
-    scale = 1 / math.sqrt(variance + norm.eps)
-    return _Opened(gate, scale, scale * float(norm.weight), norm.training)
-
-
-def _factor(gates: Sequence[Tensor], out: Tensor) -> Tensor:
-    """What the maps are multiplied with: the only gate, or the mean of the three of ST, at full size in `out`."""
-    if len(gates) == 1:
-        return gates[0]
-    first, second, third = (gate / 3 for gate in gates)
-    return torch.add(second, third, out=out).add_(first)
-
-
-def _gate_backward(
-    of_open: Tensor, opened: _Opened, volume: Tensor, banded: Tensor, centred: Tensor, gate: Tensor, share: float
-) -> tuple[Tensor, list[Tensor]]:
-    """The gradients of the pooled volume, and of the gate's weight and its norm's weight and bias.
-
-    `of_open` is the gradient of `share` times the gate.
-    """
-    norm, count = opened.gate.norm, centred.numel()
-    of_normal = torch.ops.aten.sigmoid_backward(of_open, gate.view(centred.shape))
-    along = float(torch.dot(of_normal.view(-1), centred.view(-1)))
-    total = float(of_normal.sum())
-    if opened.training:  # the batch's mean and deviation move with every value
-        of_normal.sub_(total / count).sub_(centred, alpha=along * opened.scale**2 / count)
-    blocks = _in_blocks(volume)
-    of_response = of_normal.mul_(share * opened.factor).view(blocks.shape[0], -1, *volume.shape[3:])
-    of_blocks, of_banded, _ = torch.ops.aten.convolution_backward(
-        of_response, blocks, banded, None, *_PLAIN_CONVOLUTION, (True, True, False)
-    )
-    of_weight = _of_weight(of_banded, opened.gate, volume.shape[2])
-    of_norm = norm.weight.new_full((1,), share * along * opened.scale), norm.weight.new_full((1,), share * total)
-    return _of_blocks(of_blocks, volume.shape), [of_weight, *of_norm]
-
-
 def _again(ctx: Any, x: Tensor, tensors: Sequence[Tensor], gradient: Tensor) -> tuple[Tensor | None, ...]:
     """The gradients by the plain operations, for gradients of gradients."""
     rest = iter(tensors)
     seen = x
-    for stage in ctx.stages:
+    for unit in ctx.units:
         gates = []
-        for opened in stage:
+        for gate in unit:
             weight, scale, shift = next(rest), next(rest), next(rest)
-            norm = opened.gate.norm
-            running = (None, None) if opened.training else (norm.running_mean, norm.running_var)
+            norm = gate.norm
+            running = (None, None) if gate.training else (norm.running_mean, norm.running_var)
             normalise = partial(
-                _batch_norm, running=running, weight=scale, bias=shift, training=opened.training, eps=norm.eps
+                _batch_norm, running=running, weight=scale, bias=shift, training=gate.training, eps=norm.eps
             )
             convolve = partial(F.conv3d, weight=weight, padding=1)
-            gates.append(gate_over(seen, opened.gate.axis, opened.gate.mean_first, convolve, normalise))
+            gates.append(gate_over(seen, gate.axis, gate.mean_first, convolve, normalise))
         seen = x * combine(gates)
     inputs = (x, None, *tensors)
     wanted = [one for one, needed in zip(inputs, ctx.needs_input_grad, strict=True) if needed and one is not None]
