@@ -166,6 +166,11 @@ def test_quoted_networks_are_counted_where_they_are_built(aia: Paper) -> None:
     costs = CostCache(None)
     tea = measure_row(aia, aia.row("aia/table2/tea-8x3x10"), costs)
     assert (tea["mechanism"], tea["views"], tea["not_measured"]) == ("tea-original", 30, None)
+    i3d = measure_row(aia, aia.row("aia/table2/i3d-32x1x2"), costs)
+    assert (i3d["backbone"], i3d["mechanism"], i3d["frames"], i3d["views"]) == ("i3d-resnet50", "none", 32, 2)
+    for table in (3, 4, 5):
+        c3d = measure_row(aia, aia.row(f"aia/table{table}/c3d"), costs)
+        assert (c3d["backbone"], c3d["frames"], c3d["not_measured"]) == ("c3d-resnet50", 8, None)
     gst = measure_row(aia, aia.row("aia/table2/gst-16x1x1"), costs)
     assert (gst["backbone"], gst["params"], gst["printed_params"]) == (None, None, 21.0)
     assert "not built" in gst["not_measured"]

@@ -24,7 +24,8 @@ from vidrepro.files import atomic_write_json, atomic_write_text, fingerprint
 
 GMACS_UNIT = "GMAC"
 PARAMS_UNIT = "M"  # millions of parameters
-_ONLY_COUNTED = ("slow-r50", "slow-r101")  # hundreds of GMACs a clip: counted on the meta device, not computed
+# hundreds of GMACs a clip: counted on the meta device, not computed
+_ONLY_COUNTED = ("slow-r50", "slow-r101", "i3d-resnet50", "c3d-resnet50")
 _RATHER_COUNTED = ("resnet50",)  # tens of GMACs, many rows: likewise, unless the counters disagree there
 Record = dict[str, Any]
 

@@ -28,6 +28,7 @@ from vidrepro.models.backbones import slow_released
 from vidrepro.models.backbones.i3d import InflatedResNet
 from vidrepro.models.backbones.mobilenetv2 import MobileNetV2
 from vidrepro.models.backbones.resnet import ResNet
+from vidrepro.models.backbones.resnet3d import ResNet3d
 from vidrepro.models.backbones.slow import SlowResNet
 from vidrepro.models.classifier import VideoClassifier
 from vidrepro.models.insertion import expands
@@ -183,7 +184,9 @@ def _in_released_code(model: VideoClassifier, layout: str) -> bool:
     if layout not in ("m2a", "aia", "pytorchvideo"):
         return layout != "stabn" or isinstance(model, STABN)
     whole = any(not key.startswith("backbone.") and not is_head(key) for key in model.state_dict())
-    return not whole and isinstance(model.backbone, SlowResNet) == (layout == "pytorchvideo")
+    if layout == "pytorchvideo":
+        return not whole and isinstance(model.backbone, SlowResNet)
+    return not whole and not isinstance(model.backbone, ResNet3d)
 
 
 def _is_i3d(model: VideoClassifier) -> bool:

@@ -16,8 +16,9 @@ from torchvision.models import (
 )
 
 from vidrepro.errors import unknown_name
-from vidrepro.models.backbones import i3d, mobilenetv2, slow, tcnn
+from vidrepro.models.backbones import i3d, inflated, mobilenetv2, slow, tcnn
 from vidrepro.models.backbones.resnet import micro, resnet18, resnet50, resnet_options
+from vidrepro.models.backbones.resnet3d import options_3d
 from vidrepro.models.options import Option, complete
 
 
@@ -46,17 +47,24 @@ def _slow(
     return BackboneEntry(make, options, imagenet, frozenset({"checkpointing"}), ("none", "st-abn"))
 
 
+def _inflated(make: Callable[..., nn.Module], options: Mapping[str, Option]) -> BackboneEntry:
+    beside = frozenset({"checkpointing", "last_stride"})
+    return BackboneEntry(make, options, ResNet50_Weights.IMAGENET1K_V1, beside, ("none",))
+
+
 BACKBONES: dict[str, BackboneEntry] = {
+    "c3d-resnet50": _inflated(inflated.c3d_resnet50, inflated.C3D_OPTIONS),
     "i3d-resnet18": BackboneEntry(
         i3d.i3d_resnet18, i3d.OPTIONS, ResNet18_Weights.IMAGENET1K_V1, frozenset({"inflation", "input_layout"})
     ),
+    "i3d-resnet50": _inflated(inflated.i3d_resnet50, inflated.I3D_OPTIONS),
     "micro": BackboneEntry(micro, resnet_options(width=16, stem="small")),
     "mobilenetv2": BackboneEntry(mobilenetv2.MobileNetV2, mobilenetv2.OPTIONS, MobileNet_V2_Weights.IMAGENET1K_V1),
     "resnet18": BackboneEntry(resnet18, resnet_options(), ResNet18_Weights.IMAGENET1K_V1),
     "resnet50": BackboneEntry(resnet50, resnet_options(), ResNet50_Weights.IMAGENET1K_V1),
-    "slow-micro": _slow(slow.slow_micro, slow.slow_options(width=16, stem="small2")),
-    "slow-r101": _slow(slow.slow_resnet101, slow.slow_options(), ResNet101_Weights.IMAGENET1K_V1),
-    "slow-r50": _slow(slow.slow_resnet50, slow.slow_options(), ResNet50_Weights.IMAGENET1K_V1),
+    "slow-micro": _slow(slow.slow_micro, options_3d(width=16, stem="small2")),
+    "slow-r101": _slow(slow.slow_resnet101, options_3d(), ResNet101_Weights.IMAGENET1K_V1),
+    "slow-r50": _slow(slow.slow_resnet50, options_3d(), ResNet50_Weights.IMAGENET1K_V1),
     "tcnn": BackboneEntry(tcnn.TCNN, tcnn.OPTIONS, mechanisms=("none", "sparse-spatial")),
 }
 

@@ -6,9 +6,9 @@ that are kept for the backward pass although only pooled values are wanted of th
 
 - maps lie with their channels last, so that T, H and W are pooled in whole vectors (`AttentionInAttention` converts
   once for all its units, and back);
-- a 3x3x3 convolution of a volume is a 3x3 one whose channels are the volume's first axis, with a banded weight;
+- a 3x3x3 convolution of a volume is a 3x3 one whose channels are the volume's first axis (`aia_banded`);
 - the gates of a unit are added up before the one product, and no product is kept: the backward pass works out again
-  what it needs from the input and the convolutions' outputs, which are small;
+  what it needs from the input and the gates, which are small;
 - a maximum's gradient goes, as `amax` has it, in equal parts to all places that reach it. (The released `max` gives it
   to one of them. They differ only where values are equal, such as in a clip that stands still.)
 
@@ -208,11 +208,13 @@ class _Gated(Function):
         maps, gradient = _channels_last(x), _channels_last(gradient)
         stages = _opened(units, maps, others)
         scratch = torch.empty_like(maps)
-        of_x = _times(gradient, *_factor(stages[-1]))
+        factor, part = _factor(stages[-1])
+        of_x = _times(gradient, factor, part, out=None if len(stages[-1]) == 1 else factor)
         flow = torch.mul(gradient, maps)  # then always: the gradient of the product with a unit's gates, times maps
         of_tensors: list[Tensor] = []
         for number in reversed(range(len(stages))):
-            source, of_source = maps, of_x
+            source: Tensor = maps
+            of_source: Tensor | None = of_x
             if number:
                 factor, part = _factor(stages[number - 1])
                 source, of_source = _times(maps, factor, part), None
@@ -223,6 +225,7 @@ class _Gated(Function):
                 of_unit += of_gate
             of_tensors = of_unit + of_tensors
             if number:
+                assert of_source is not None
                 of_x.addcmul_(of_source, factor, value=part)
                 flow = of_source.mul_(maps)
         return of_x.permute(0, 1, 4, 2, 3), None, *of_tensors
@@ -253,10 +256,9 @@ def _open(maps: Tensor, gate: Gate, way: Band, kept: list[Tensor] | None) -> Ten
     banded = way.weight(weight)
     response = way.convolution(volume, banded)
     buffers: dict[str, Any] = gate.norm._buffers
+    momentum: Any = gate.norm.momentum  # not None: see `fits`
     running = buffers["running_mean"], buffers["running_var"]
-    value, *batch = torch.native_batch_norm(
-        response, scale, shift, *running, gate.training, gate.norm.momentum, gate.norm.eps
-    )
+    value, *batch = torch.native_batch_norm(response, scale, shift, *running, gate.training, momentum, gate.norm.eps)
     if gate.training:
         buffers["num_batches_tracked"].add_(1)
     value.sigmoid_()

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from vidrepro.errors import ModelError, unknown_name
-from vidrepro.models.backbones.slow import SlowResNet, start_convolutions
+from vidrepro.models.backbones.resnet3d import start_convolutions
+from vidrepro.models.backbones.slow import SlowResNet
 from vidrepro.models.classifier import HEAD_STD, VideoClassifier
 from vidrepro.models.networks.stabn_parts import AttentionBranch, AttentionMixer
 from vidrepro.models.taps import AttentionTap
