@@ -106,6 +106,11 @@ def _setting_facts(key: SettingKey) -> dict[str, Any]:
     }
 
 
+def _options_text(options: Mapping[str, Any]) -> str | None:
+    """``stem=small2 width=16``; an option that is left open (None) says nothing."""
+    return " ".join(f"{name}={value}" for name, value in sorted(options.items()) if value is not None) or None
+
+
 def _measured(runs: Sequence[Run], baseline: Sequence[Run]) -> dict[str, Any]:
     record: dict[str, Any] = dict.fromkeys(MEASURED_NAMES)
     if not runs:
@@ -113,7 +118,7 @@ def _measured(runs: Sequence[Run], baseline: Sequence[Run]) -> dict[str, Any]:
     first = runs[0]
     record |= {
         "trained_backbone": first.backbone.name,
-        "trained_backbone_options": " ".join(f"{k}={v}" for k, v in sorted(first.backbone.options.items())) or None,
+        "trained_backbone_options": _options_text(first.backbone.options),
         "trained_params": first.backbone.parameters,
         "input_size": first.backbone.input_size,
         "frames": first.backbone.frames,
