@@ -44,7 +44,7 @@ bench: $(READY)
 	$(BIN)/vidrepro measure leak --data $(DEMO)/data 
 
 tables: $(READY)
-	$(BIN)/vidrepro table --paper m2a --format md,csv,tex --figure
+	for paper in m2a aia stabn tcnn; do $(BIN)/vidrepro table --paper $$paper --format md,csv,tex --figure || exit 1; done
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
