@@ -45,5 +45,9 @@ def test_scores_round_trip_and_damage_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ResultsError, match="cannot read scores"):
         load_scores(path)
+    path.write_bytes(b"no archive at all")
+    with pytest.raises(ResultsError, match="no score file") as caught:
+        load_scores(path)
+    assert "pickle" not in str(caught.value)  # no advice to load it unsafely
     with pytest.raises(ResultsError):
         load_scores(tmp_path / "none.npz")

@@ -160,6 +160,8 @@ def test_files_that_are_no_checkpoint_are_refused(tmp_path: Path, content: bytes
     with pytest.raises(CheckpointError) as refusal:
         build(path)
     assert str(path) in str(refusal.value)
+    problem = refusal.value.problem
+    assert len(problem) < 150 and not problem.rstrip("'")[-1].isdigit()  # in words, not torch's error as it stands
 
 
 def test_a_truncated_checkpoint_is_refused(tmp_path: Path, plain_state: dict[str, torch.Tensor]) -> None:

@@ -27,7 +27,8 @@ def find_labels(names: Sequence[str], wanted: Sequence[str], dataset: str) -> li
             exact = [int(folded)]
         matches = exact or [label for label, name in enumerate(folded_names) if folded and folded in name]
         if not matches:
-            raise unknown_name(f"class of {dataset}", text, names)
+            numbers = f"its classes have the numbers 0 to {len(names) - 1}" if folded.isdecimal() else None
+            raise unknown_name(f"class of {dataset}", text, names, hint=numbers)
         found += matches
     return list(dict.fromkeys(found))
 

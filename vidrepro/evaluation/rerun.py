@@ -132,10 +132,17 @@ def load_trained(folder: Path, *, data: Path, which: str = "best") -> Trained:
     if which not in CHECKPOINTS:
         raise unknown_name("checkpoint", which, CHECKPOINTS)
     record, config = read_record(folder)
+    path = folder / CHECKPOINTS[which]
+    if not path.is_file():
+        raise CheckpointError(
+            f"the run's {which} checkpoint is not here: results are versioned without them",
+            given=record["id"],
+            hint="copy it from where the run was trained, or train it again under another --results folder",
+            where=path,
+        )
     manifest = load_manifest(config.dataset, data)
     selection = manifest.selection_fingerprint(fold=config.data.fold, task=config.data.task)
     _require_same_dataset(manifest, record["dataset"], config, selection)
-    path = folder / CHECKPOINTS[which]
     content = load_checkpoint(path)
     identity = {"config": config.fingerprint, "dataset": selection, "seed": record["seed"]}
     classes = manifest.num_classes(config.data.task)

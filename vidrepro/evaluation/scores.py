@@ -116,8 +116,10 @@ def load_scores(path: Path) -> Scores:
                 _members(str(file["ensemble"])) if "ensemble" in file else None,
             )
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        # NumPy takes what is no archive for a pickle, and would advise to load it unsafely
+        reason = "the file is no score file, or damaged" if "allow_pickle" in str(error) else error
         raise ResultsError(
-            f"cannot read scores: {error}", given=path, hint="make them again: vidrepro evaluate RUN", where=path
+            f"cannot read scores: {reason}", hint="make them again: vidrepro evaluate RUN", where=path
         ) from error
 
 

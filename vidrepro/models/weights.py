@@ -164,9 +164,13 @@ def read_checkpoint(path: Path) -> Any:
             ) from error
         raise CheckpointError("the file is not a readable checkpoint", where=path) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        first_sentence = str(error).partition(". ")[0].partition("\n")[0]
+        reason = first_sentence if " " in first_sentence else type(error).__name__
         raise CheckpointError(
-            f"the file is not a readable checkpoint: {reason}", given=f"{path.stat().st_size} bytes", where=path
+            f"the file is not a readable checkpoint: {reason}",
+            given=f"{path.stat().st_size} bytes",
+            hint="it may be cut short: copy, download or make it again",
+            where=path,
         ) from error
 
 

@@ -160,7 +160,8 @@ def compare_several(
 def several_report(compared: SeveralCompared) -> TableReport:
     """The shown classes as a grid; its records, one per class and network, hold every class."""
     one = compared
-    heads = tuple(map(Cell, ("Class", "clips", *(of_set.label for of_set in one.sets))))
+    labels = [of_set.label for of_set in one.sets]
+    heads = tuple(map(Cell, ("Class", "clips", *labels)))
     rows = tuple(
         (Cell(item.name), Cell(f"{item.clips:,}"), *(_cell(network) for network in item.networks))
         for item in (*one.shown, one.overall)
@@ -169,7 +170,7 @@ def several_report(compared: SeveralCompared) -> TableReport:
     return TableReport(
         paper="compare",
         table=one.slug,
-        title=f"{one.sets[0].label} and {', '.join(of_set.label for of_set in one.sets[1:])}, class by class",
+        title=f"{', '.join(labels[:-1])} and {labels[-1]}, class by class",
         grids=(Grid(title, heads, rows, _facts(one)),),
         notes=(),
         remarks=(),

@@ -11,7 +11,7 @@ from typing import Any
 
 from vidrepro import __version__
 from vidrepro.config import START_RUN, RunConfig
-from vidrepro.errors import CheckpointError, ResultsError, unknown_name
+from vidrepro.errors import CheckpointError, ResultsError, UnknownNameError, closest, unknown_name
 from vidrepro.files import atomic_write_text, experiments_folder, make_folder
 
 RUN_FILE = "run.json"
@@ -62,8 +62,16 @@ def find_run(results: Path, name: str) -> Path:
     folder = runs_folder(results)
     names = sorted(path.parent.name for path in folder.glob(f"*/{RUN_FILE}"))
     matches = [name] if name in names else [candidate for candidate in names if candidate.startswith(name)]
+    if not names and not matches:
+        raise unknown_name("run", name, names, hint=f"no finished run lies in {folder}")
     if not matches:
-        raise unknown_name("run", name, names, hint=None if names else f"no finished run lies in {folder}")
+        close = " or ".join(map(repr, closest(name, names)))
+        raise UnknownNameError(
+            f"unknown run '{name}'",
+            given=name,
+            allowed=f"one of {len(names)} runs in {folder}, by its name, an unambiguous beginning of it, or its path",
+            hint=f"{f'did you mean {close}? ' if close else ''}vidrepro runs lists them",
+        )
     if len(matches) > 1:
         raise ResultsError(f"'{name}' is the beginning of several runs", given=name, allowed=matches)
     return folder / matches[0]
