@@ -53,7 +53,8 @@ def test_nothing_reads_the_workplace_folder() -> None:
     )
     if tracked.returncode != 0:
         pytest.skip("not a git checkout")
-    for name in tracked.stdout.splitlines():
-        path = REPOSITORY / name
+    there = [path for name in tracked.stdout.splitlines() if (path := REPOSITORY / name).is_file()]  # or just removed
+    assert Path(__file__) in there
+    for path in there:
         if path.suffix in {".py", ".yaml", ".toml", ".md", ".sh"} or path.name in {"Makefile", "run"}:
-            assert needle not in path.read_text(encoding="utf-8"), name
+            assert needle not in path.read_text(encoding="utf-8"), path

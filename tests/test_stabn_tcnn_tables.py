@@ -177,6 +177,7 @@ def test_every_difference_can_be_set(stabn: Paper, tcnn: Paper) -> None:
     from vidrepro.models import check_config
 
     for paper in (stabn, tcnn):
+        assert any(difference.effects for difference in paper.differences)
         for difference in paper.differences:
             for effect in difference.effects:
                 row = paper.row(effect.row)

@@ -100,6 +100,15 @@ def atomic_write_json(path: Path, value: Any) -> None:
     atomic_write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_json_object(path: Path) -> dict[str, Any] | None:
+    """A file's JSON object; None where there is no such file, or it holds anything else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
 def not_writable(path: Path, error: OSError) -> ResultsError:
     """The error for a place that cannot be written."""
     return ResultsError(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,62 +12,26 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from tests.command_line import invoke, plain
 from tests.fake_runs import write_run
+from tests.short_runs import MICRO, train_shortly
 from vidrepro.cli.app import app
-from vidrepro.config import resolve
-from vidrepro.data.manifest import Manifest, load_manifest
+from vidrepro.data.manifest import Manifest
 from vidrepro.errors import VidreproError
 from vidrepro.evaluation.scores import load_scores
-from vidrepro.training.execute import execute_run
-
-TOY = {
-    "dataset": "toy",
-    "data": {"frames": 4, "train_size": 24, "eval_short_side": 28, "eval_size": 24},
-    "train": {"epochs": 1, "batch_size": 4, "learning_rate": 0.05},
-}
 
 
 @pytest.fixture(scope="module")
 def results(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A results folder with a run of ``none`` and one of ``m2a``, an epoch each."""
     folder = tmp_path_factory.mktemp("results")
-    manifest = load_manifest("toy", toy_data)
     for mechanism in ("none", "m2a"):
-        model = {"backbone": "micro", "mechanism": mechanism, "backbone_options": {"width": 8, "stem": "small2"}}
-        execute_run(
-            resolve([("test", TOY | {"model": model})]), manifest, 0, folder, device="cpu", threads=1, cache="never"
-        )
+        train_shortly(folder, toy_data, "toy", MICRO | {"mechanism": mechanism})
     return folder
 
 
 def run_id(results: Path, mechanism: str) -> str:
     return next(path.parent.name for path in results.glob(f"runs/*_{mechanism}_*/run.json"))
-
-
-def plain(output: str) -> str:
-    """What a panel says, without its frame and line breaks."""
-    return " ".join(output.replace("│", " ").split())
-
-
-def invoke(*words: object) -> str:
-    """What a command prints on stdout; a refusal is raised."""
-    done = CliRunner().invoke(app, [str(word) for word in words])
-    if done.exception and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    assert done.exit_code == 0, done.output
-    return done.stdout
-
-
-@pytest.mark.parametrize("command", [("compare",), ("explain",), ("explain", "gradcam")])
-def test_help_shows_examples_and_imports_nothing_heavy(command: tuple[str, ...]) -> None:
-    code = (
-        "import sys\nfrom vidrepro.__main__ import main\n"
-        f"try: main({[*command, '--help']!r})\nexcept SystemExit as end: assert end.code == 0, end.code\n"
-        "heavy = {'torch', 'matplotlib', 'pandas', 'scipy', 'captum'} & set(sys.modules)\nassert not heavy, heavy"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    assert "Examples" in done.stdout
 
 
 def test_compare_agrees_with_the_score_files(results: Path, toy_data: Path, tmp_path: Path) -> None:

@@ -4,62 +4,28 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from tests.command_line import invoke, plain
+from tests.short_runs import MICRO, train_shortly
 from vidrepro.cli.app import app
-from vidrepro.config import resolve
 from vidrepro.cost.report import measure_model
-from vidrepro.data.manifest import load_manifest
 from vidrepro.errors import ConfigError, ResultsError
 from vidrepro.evaluation.rerun import load_trained
 from vidrepro.evaluation.scores import load_scores
-from vidrepro.training.execute import execute_run
 
-TOY = {
-    "dataset": "toy",
-    "model": {"backbone": "micro", "mechanism": "m2a", "backbone_options": {"width": 8, "stem": "small2"}},
-    "train": {"epochs": 1, "batch_size": 4, "learning_rate": 0.05},
-}
+M2A = MICRO | {"mechanism": "m2a"}
 
 
 @pytest.fixture(scope="module")
 def runs(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """A results folder, and the ids of its runs with 4 and with 2 frames."""
     results = tmp_path_factory.mktemp("results")
-    manifest = load_manifest("toy", toy_data)
-    names = []
-    for frames in (4, 2):
-        data = {"frames": frames, "train_size": 24, "eval_short_side": 28, "eval_size": 24}
-        config = resolve([("test", TOY | {"data": data})])
-        names.append(execute_run(config, manifest, 0, results, device="cpu", threads=1, cache="never").name)
-    return results, names
-
-
-def invoke(*words: object) -> str:
-    """What a command prints on stdout; a refusal is raised."""
-    done = CliRunner().invoke(app, [str(word) for word in words])
-    if done.exception and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    assert done.exit_code == 0, done.output
-    return done.stdout
-
-
-@pytest.mark.parametrize("command", ["evaluate", "ensemble"])
-def test_help_shows_examples_and_imports_nothing_heavy(command: str) -> None:
-    code = (
-        "import sys\nfrom vidrepro.__main__ import main\n"
-        f"try: main({[command, '--help']!r})\nexcept SystemExit as end: assert end.code == 0, end.code\n"
-        "heavy = {'torch', 'matplotlib', 'pandas', 'scipy', 'numpy'} & set(sys.modules)\nassert not heavy, heavy"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    assert "Examples" in done.stdout
+    return results, [train_shortly(results, toy_data, "toy", M2A, frames=frames).name for frames in (4, 2)]
 
 
 def test_runs_of_several_lengths_are_evaluated_under_six_views_and_combined(
@@ -109,10 +75,8 @@ def test_runs_that_average_softmaxes_are_found_and_combined_as_such(
     runs: tuple[Path, list[str]], toy_data: Path, tmp_path: Path
 ) -> None:
     results, names = runs
-    data = {"frames": 4, "train_size": 24, "eval_short_side": 28, "eval_size": 24, "train_sampling": "strided"}
-    data |= {"eval_sampling": "strided", "eval_clips": 3, "eval_average": "softmax"}
-    config = resolve([("test", TOY | {"data": data})])
-    kept = execute_run(config, load_manifest("toy", toy_data), 0, results, device="cpu", threads=1, cache="never")
+    views = {"train_sampling": "strided", "eval_sampling": "strided", "eval_clips": 3, "eval_average": "softmax"}
+    kept = train_shortly(results, toy_data, "toy", M2A, **views)
     assert load_scores(kept / "scores" / "val-4x1x3@24-best-softmax.npz").averaged == "softmax"
     joint = ["ensemble", names[0], kept.name, "--results", results, "--out", tmp_path]
     record = json.loads(invoke(*joint, "--json"))
@@ -144,4 +108,4 @@ def test_what_a_run_cannot_be_evaluated_or_combined_under_is_refused(
     with pytest.raises(ConfigError, match="several members"):
         invoke("ensemble", names[0], "--results", results)
     done = CliRunner().invoke(app, ["ensemble", *names, "--weights", "1;2", "--results", str(results)])
-    assert done.exit_code == 2 and "numbers with commas" in " ".join(done.output.replace("│", " ").split())
+    assert done.exit_code == 2 and "numbers with commas" in plain(done.output)

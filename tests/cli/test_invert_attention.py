@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import av
@@ -13,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from typer.testing import CliRunner
 
+from tests.command_line import invoke
+from tests.short_runs import MICRO, train_shortly
 from tests.tapped import TappedGates
-from vidrepro.cli.app import app
-from vidrepro.config import resolve
+from vidrepro.data.augment import normalise
+from vidrepro.data.loading import ClipDataset
 from vidrepro.data.manifest import load_manifest
 from vidrepro.data.sources.synthetic import prepare_synthetic
 from vidrepro.data.synthetic.presets import LEFT_RIGHT, Preset
@@ -25,7 +24,6 @@ from vidrepro.errors import ModelError, UnknownNameError, VidreproError
 from vidrepro.evaluation.rerun import load_trained
 from vidrepro.evaluation.scores import load_scores
 from vidrepro.models.taps import taps_of
-from vidrepro.training.execute import execute_run
 
 TINIER = Preset(
     name="tinier",
@@ -51,41 +49,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def results(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A results folder with a run of gates that have taps, and one without any mechanism, an epoch each."""
     folder = tmp_path_factory.mktemp("results")
-    manifest = load_manifest("tinier", data)
     for mechanism in ("tests.tapped:TappedGates", "none"):
-        settings = {
-            "dataset": "tinier",
-            "model": {"backbone": "micro", "mechanism": mechanism, "backbone_options": {"width": 8, "stem": "small2"}},
-            "data": {"frames": 4, "train_size": 24, "eval_short_side": 28, "eval_size": 24},
-            "train": {"epochs": 1, "batch_size": 4, "learning_rate": 0.05},
-        }
-        execute_run(resolve([("test", settings)]), manifest, 0, folder, device="cpu", threads=1, cache="never")
+        train_shortly(folder, data, "tinier", MICRO | {"mechanism": mechanism})
     return folder
 
 
 def run_folder(results: Path, mechanism: str) -> Path:
     return next(path.parent for path in results.glob(f"runs/*_{mechanism}*/run.json"))
-
-
-def invoke(*words: object) -> str:
-    """What a command prints on stdout; a refusal is raised."""
-    done = CliRunner().invoke(app, [str(word) for word in words])
-    if done.exception and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    assert done.exit_code == 0, done.output
-    return done.stdout
-
-
-@pytest.mark.parametrize("command", [("invert",), ("explain", "attention"), ("explain", "energy"), ("explain", "zoom")])
-def test_help_shows_examples_and_imports_nothing_heavy(command: tuple[str, ...]) -> None:
-    code = (
-        "import sys\nfrom vidrepro.__main__ import main\n"
-        f"try: main({[*command, '--help']!r})\nexcept SystemExit as end: assert end.code == 0, end.code\n"
-        "heavy = {'torch', 'matplotlib', 'pandas', 'scipy', 'captum'} & set(sys.modules)\nassert not heavy, heavy"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    assert "Examples" in done.stdout
 
 
 def test_invert_keeps_scores_and_a_record_of_what_was_lost(results: Path, data: Path) -> None:
@@ -112,9 +82,6 @@ def test_invert_keeps_scores_and_a_record_of_what_was_lost(results: Path, data: 
             for layer in (module.where, module.when):
                 layer.weight.data.neg_()
                 layer.bias.data.neg_()
-    from vidrepro.data.augment import normalise
-    from vidrepro.data.loading import ClipDataset
-
     config = load_trained(folder, data=data).config.data
     dataset = ClipDataset(load_manifest("tinier", data), "val", config, seed=0, training=False)
     with torch.no_grad():
@@ -131,7 +98,9 @@ def test_every_way_and_choice_has_a_file_of_its_own(results: Path, data: Path) -
     names = {path.name for path in (folder / "probes").iterdir()}
     assert {"temporal-shuffle-4x1x1@24-best_p3.json", "anylayer2any-mean-4x1x1@24-best-train.json"} <= names
     record = json.loads((folder / "probes" / "anylayer2any-mean-4x1x1@24-best-train.json").read_text())
-    assert all("layer2" in tap["name"] for tap in record["taps"]) and record["plain"]["clips"] == 12
+    of_layer = [name for name in taps_of(load_trained(folder, data=data).model) if "layer2" in name]
+    assert [tap["name"] for tap in record["taps"]] == of_layer != []
+    assert record["plain"]["clips"] == 12
 
 
 def test_invert_refuses(results: Path, data: Path) -> None:
@@ -167,8 +136,6 @@ def test_attention_is_drawn_moved_and_kept(results: Path, data: Path, tmp_path: 
             assert gif.size == (video.streams.video[0].width, video.streams.video[0].height)
         with np.load(files["arrays"], allow_pickle=False) as arrays:
             clip = torch.from_numpy(arrays["frames"]).permute(0, 3, 1, 2)
-            from vidrepro.data.augment import normalise
-
             with torch.no_grad():
                 logits = trained.model.eval()(normalise(clip)[None])
             assert np.allclose(arrays["logits"], logits[0], atol=1e-5)
@@ -224,4 +191,5 @@ def test_gradcam_moves_in_the_same_layout(results: Path, data: Path, tmp_path: P
     (record,) = json.loads(invoke("explain", "gradcam", name, "val-000001", "--animate", *where, "--json"))
     with Image.open(record["gif"]) as gif:
         assert gif.n_frames == 4
-    assert Path(record["mp4"]).stat().st_size > 0
+    with av.open(record["mp4"]) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 4

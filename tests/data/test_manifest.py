@@ -1,11 +1,10 @@
+"""The manifest: what is written is what is read, its fingerprint, its folds and label sets."""
+
 from __future__ import annotations
 
 import csv
 import io
-import json
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,52 +13,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sample_clips import INFO
+from manifest_rows import DIGEST, ROWS, row, write
 
-from vidrepro.data import manifest as manifest_module
-from vidrepro.data.journal import JOURNAL_NAME
-from vidrepro.data.manifest import (
-    COLUMNS,
-    Clip,
-    Journal,
-    Manifest,
-    check_files,
-    list_prepared,
-    load_manifest,
-    require_files,
-    write_manifest,
-)
-from vidrepro.errors import ManifestError, ResultsError, UnknownNameError
-
-FullDisk = Callable[[int], AbstractContextManager[None]]
-MakeDataset = Callable[..., Manifest]
-DIGEST = "ab" * 32
-
-
-def row(clip_id: str, **changes: Any) -> dict[str, Any]:
-    values = {"id": clip_id, "path": f"{clip_id}.mp4", "frames": 24, "fps": 12.0, "width": 64, "height": 48, "label": 0}
-    values |= {"split": "train", "bytes": 1000, "digest": DIGEST, "status": "ok"}
-    return values | changes
-
-
-def sequence(clip_id: str, **changes: Any) -> dict[str, Any]:
-    return row(clip_id, path=clip_id, first_frame=7, start_index=1, pattern="%05d.jpg", **changes)
-
-
-ROWS = [
-    row("a"),
-    row("NA", label=1, path="sub folder/ä, b.mp4", split="val"),
-    sequence("007", fps=59.94005994),
-    row("bad one", status="bad", frames=0, fps=0, width=0, height=0, bytes=0, digest="", split="val"),
-    row("b", label=1, split="test"),
-]
-
-
-def write(folder: Path, rows: Any = None, **info: Any) -> Manifest:
-    return write_manifest(folder / "toy", ROWS if rows is None else rows, INFO | info)
-
-
-# --- reading and writing -------------------------------------------------------------------------------------------
+from vidrepro.data.manifest import COLUMNS, Clip, Manifest, load_manifest
+from vidrepro.errors import ManifestError, UnknownNameError
 
 
 def test_the_file_is_what_the_issue_says(tmp_path: Path) -> None:
@@ -179,171 +136,35 @@ def test_the_root_may_lie_elsewhere(tmp_path: Path) -> None:
     assert write(tmp_path, root="/mnt/download").root == Path("/mnt/download")
 
 
-# --- refusals ------------------------------------------------------------------------------------------------------
+def test_a_table_can_be_written_too(tmp_path: Path) -> None:
+    manifest = write(tmp_path)
+    fewer = write(tmp_path / "fewer", manifest.table[manifest.table["status"] == "ok"])
+    assert fewer.table["id"].tolist() == ["a", "NA", "007", "b"]
+    with pytest.raises(ManifestError, match="unknown column"):
+        write(tmp_path / "more", pd.DataFrame(manifest.table).assign(colour="red"))
 
 
-def edited(lines: list[str], number: int, old: str, new: str) -> list[str]:
-    assert old in lines[number - 1]
-    return [*lines[: number - 1], lines[number - 1].replace(old, new, 1), *lines[number:]]
-
-
-BAD_LINES = [
-    (3, "1000", "many", "bad bytes"),
-    (2, "24", "24.5", "bad frames"),
-    (2, "24", "-1", "bad frames"),
-    (2, "24", "0", "bad frames"),
-    (2, "24", "", "bad frames"),
-    (2, "24", " 24", "bad frames"),
-    (2, "64", "1e2", "bad width"),
-    (2, "12", "nan", "bad fps"),
-    (2, "12", "1e999", "bad fps"),
-    (2, "12", "0", "bad fps"),
-    (6, ",1,test", ",2,test", "bad label"),
-    (6, ",1,test", ",-1,test", "bad label"),
-    (6, ",1,test", ",,test", "bad label"),
-    (6, "test", "Test", "bad split"),
-    (6, "ok", "", "bad status"),
-    (6, "b.mp4", "../b.mp4", "bad path"),
-    (6, "b.mp4", "/etc/passwd", "bad path"),
-    (6, "b.mp4", "x/../../b.mp4", "bad path"),
-    (6, "b.mp4", "x\\b.mp4", "bad path"),
-    (6, "b.mp4", "", "bad path"),
-    (6, "b.mp4", "b\x07.mp4", "bad path"),
-    (2, DIGEST, DIGEST[1:], "bad digest"),
-    (2, DIGEST, "", "bad digest"),
-    (6, "b,b.mp4", "a,b.mp4", "duplicate id"),
-    (6, "b,b.mp4", ",b.mp4", "bad id"),
-    (6, "b,b.mp4", " b,b.mp4", "bad id"),
-    (6, "ok,,,", "ok,0,,", "bad first_frame"),
-    (4, "ok,7,1", "ok,,1", "bad first_frame"),
-    (4, "ok,7,1", "ok,7,x", "bad start_index"),
-    (4, "%05d.jpg", "frame.jpg", "bad pattern"),
-    (4, "%05d.jpg", "%s%s.jpg", "bad pattern"),
-    (4, "%05d.jpg", "../%05d.jpg", "bad pattern"),
-    (6, "ok,,,", "ok,,", "wrong number of fields"),
-    (6, "ok,,,", "ok,,,,", "wrong number of fields"),
-    (1, "frames", "n_frames", "unknown column 'n_frames'"),
-    (1, "id,path", "id,id", "missing column 'path'"),
-    (1, "start_index,pattern", "start_index,id", "missing column 'pattern'"),
-]
-
-
-@pytest.mark.parametrize(("number", "old", "new", "words"), BAD_LINES)
-def test_a_malformed_line_is_refused_by_file_and_number(
-    tmp_path: Path, number: int, old: str, new: str, words: str
-) -> None:
-    path = write(tmp_path).path
-    lines = path.read_text(encoding="utf-8").split("\n")
-    path.write_text("\n".join(edited(lines, number, old, new)), encoding="utf-8")
-    with pytest.raises(ManifestError, match=words) as refused:
-        load_manifest("toy", tmp_path)
-    assert f"{path}, line {number}" in str(refused.value)
-
-
-def test_line_numbers_count_blank_lines(tmp_path: Path) -> None:
-    path = write(tmp_path).path
-    path.write_text(path.read_text(encoding="utf-8").replace("\n", "\n\n").replace("test", "?"), encoding="utf-8")
-    with pytest.raises(ManifestError, match=r"manifest\.csv, line 11"):
-        load_manifest("toy", tmp_path)
-
-
-def test_files_that_are_no_tables_are_refused(tmp_path: Path) -> None:
-    path = write(tmp_path).path
-    for content in (b"", b"\xff\xfe\x00", path.read_bytes()[:-30] + b'"', np.random.default_rng(0).bytes(100)):
-        path.write_bytes(content)
-        with pytest.raises(ManifestError, match=r"manifest\.csv"):
-            load_manifest("toy", tmp_path)
-
-
-BAD_INFO = [
-    ({"classes": []}, "classes"),
-    ({"classes": ["a", "a"]}, "classes"),
-    ({"classes": "ab"}, "classes"),
-    ({"classes": ["a", 1]}, "classes"),
-    ({"version": 3}, "version"),
-    ({"root": None}, "root"),
-    ({"name": "other"}, "name"),
-    ({"seed": "0"}, "seed"),
-    ({"reversal_pairs": [[0, 2]]}, "reversal_pairs"),
-    ({"reversal_pairs": [[0, 0]]}, "reversal_pairs"),
-    ({"reversal_pairs": [[0, 1], [1, 0]]}, "reversal_pairs"),
-    ({"reversal_pairs": [0, 1]}, "reversal_pairs"),
-    ({"order_blind_ceiling": 50}, "order_blind_ceiling"),
-    ({"tasks": {"verb": []}}, "verb"),
-]
-
-
-@pytest.mark.parametrize(("change", "words"), BAD_INFO)
-def test_a_bad_dataset_json_is_refused(tmp_path: Path, change: dict[str, Any], words: str) -> None:
-    with pytest.raises(ManifestError, match=words):
-        write(tmp_path, **change)
-    assert not (tmp_path / "toy" / "manifest.csv").exists()
-    write(tmp_path)
-    (tmp_path / "toy" / "dataset.json").write_text(json.dumps(INFO | change), encoding="utf-8")
-    with pytest.raises(ManifestError, match=words) as refused:
-        load_manifest("toy", tmp_path)
-    assert "dataset.json" in str(refused.value)
-
-
-def test_a_dataset_json_that_is_incomplete_or_no_json_is_refused(tmp_path: Path) -> None:
-    write(tmp_path)
-    path = tmp_path / "toy" / "dataset.json"
-    for content in ("{}", "[]", '{"name": "toy",\n', json.dumps({k: v for k, v in INFO.items() if k != "version"})):
-        path.write_text(content, encoding="utf-8")
-        with pytest.raises(ManifestError, match=r"dataset\.json"):
-            load_manifest("toy", tmp_path)
-
-
-def test_a_dataset_that_is_not_prepared_says_how(tmp_path: Path) -> None:
-    write(tmp_path)
-    with pytest.raises(ManifestError, match="'ssv1' is not prepared") as refused:
-        load_manifest("ssv1", tmp_path)
-    assert refused.value.allowed == "toy"
-    assert str(refused.value.hint) == "vidrepro prepare ssv1 --root FOLDER"
-    for name, command in (("synthetic", "vidrepro prepare synthetic"), ("synthetic-full", "prepare synthetic-full")):
-        with pytest.raises(ManifestError) as refused:
-            load_manifest(name, tmp_path)
-        assert str(refused.value.hint).endswith(command)
-    for name, meant in (("toyy", "toy"), ("synthetik", "synthetic")):
-        with pytest.raises(ManifestError) as refused:
-            load_manifest(name, tmp_path)
-        assert f"did you mean '{meant}'?" in str(refused.value.hint)
-    for name in ("../toy", "toy/", "", ".."):
-        with pytest.raises(ManifestError):
-            load_manifest(name, tmp_path / "x")
-
-
-def test_unwritable_rows_are_refused_before_anything_is_written(tmp_path: Path) -> None:
-    for bad in (
-        [row("a"), row("a")],
-        [row("a", label=2)],
-        [row("a\nb")],
-        [row("a", path="\udce9.mp4")],
-        [row("a", colour="red")],
-        [{"id": "a"}],
-    ):
-        with pytest.raises(ManifestError):
-            write(tmp_path, bad)
-        assert not (tmp_path / "toy").exists()
-    (tmp_path / "file").touch()
-    with pytest.raises(ResultsError, match="cannot write"):
-        write(tmp_path / "file")
-
-
-def test_prepared_datasets_are_listed_with_their_faults(tmp_path: Path) -> None:
-    good = write(tmp_path)
-    (tmp_path / "notes.txt").touch()
-    (tmp_path / "empty").mkdir()
-    Journal(tmp_path / "begun", "k").close()
-    broken = tmp_path / "broken"
-    shutil.copytree(tmp_path / "toy", broken)
-    found = dict(list_prepared(tmp_path))
-    assert list(found) == ["begun", "broken", "toy"]
-    assert isinstance(found["toy"], Manifest)
-    assert found["toy"].fingerprint == good.fingerprint
-    assert "not finished" in str(found["begun"])
-    assert "'broken', the name of its folder" in str(found["broken"])
-    assert list_prepared(tmp_path / "nowhere") == []
+@pytest.mark.parametrize("spelling", ["crlf", "bom", "rate", "columns", "quotes", "blank line", "no last line feed"])
+def test_the_same_rows_in_another_spelling_have_the_same_fingerprint(spelling: str, tmp_path: Path) -> None:
+    manifest = write(tmp_path)
+    lines = manifest.path.read_text(encoding="utf-8").splitlines()
+    head, first = lines[0].split(","), lines[1].split(",")
+    if spelling == "rate":
+        assert first[3] == "12"
+        lines[1] = ",".join([*first[:3], "12.0", *first[4:]])
+    elif spelling == "columns":
+        table = io.StringIO(newline="")
+        csv.writer(table, lineterminator="\n").writerows(row[::-1] for row in csv.reader(lines))
+        lines = table.getvalue().splitlines()
+        assert lines[0].split(",") == head[::-1]
+    elif spelling == "quotes":
+        lines[1] = ",".join([f'"{first[0]}"', *first[1:]])
+    elif spelling == "blank line":
+        lines.insert(2, "")
+    text = ("\r\n" if spelling == "crlf" else "\n").join(lines) + "\n" * (spelling != "no last line feed")
+    manifest.path.write_bytes((b"\xef\xbb\xbf" if spelling == "bom" else b"") + text.encode())
+    again = load_manifest("toy", tmp_path)
+    assert again.fingerprint == manifest.fingerprint and again.table.equals(manifest.table)
 
 
 # --- folds and tasks -----------------------------------------------------------------------------------------------
@@ -404,186 +225,3 @@ def test_bad_folds_and_tasks_are_refused(tmp_path: Path, path: str, text: str, w
     assert f"{manifest.folder / path}, line {line}" in str(refused.value)
     with pytest.raises(UnknownNameError):
         manifest.clips("train", **dict.fromkeys(kind, "nothing"))
-
-
-# --- files ---------------------------------------------------------------------------------------------------------
-
-
-def test_files_that_are_as_recorded_pass(make_dataset: MakeDataset) -> None:
-    manifest = make_dataset()
-    calls: list[tuple[int, int]] = []
-    assert check_files(manifest, quick=True) == []
-    assert check_files(manifest, quick=False, progress=lambda *done: calls.append(done)) == []
-    assert calls == [(i, 5) for i in range(1, 6)]
-    require_files(manifest)
-
-
-def test_files_that_changed_are_found(make_dataset: MakeDataset) -> None:
-    manifest = make_dataset(clips=4)
-    clips = manifest.root / "clips"
-    (clips / "c0.mp4").unlink()
-    content = (clips / "c1.mp4").read_bytes()
-    (clips / "c1.mp4").write_bytes(content[:-1])
-    (clips / "c2.mp4").write_bytes((clips / "c2.mp4").read_bytes() + b"x")
-    content = bytearray((clips / "c3.mp4").read_bytes())
-    content[500] ^= 1
-    (clips / "c3.mp4").write_bytes(content)
-    (manifest.root / "pictures" / "img_00007.png").unlink()  # in the middle of the clip
-
-    quick = {problem.clip: (problem.line, problem.problem) for problem in check_files(manifest, quick=True)}
-    assert list(quick) == ["c0", "c1", "c2"]
-    assert quick["c0"] == (2, "its file is gone")
-    assert "shorter than recorded" in quick["c1"][1]
-    assert "longer than recorded" in quick["c2"][1]
-    slow = {problem.clip: problem.problem for problem in check_files(manifest, quick=False)}
-    assert list(slow) == ["c0", "c1", "c2", "c3", "pictures@2"]
-    assert "SHA-256" in slow["c3"]
-    assert "img_00007.png is gone" in slow["pictures@2"]
-    assert check_files(manifest, quick=True, splits=["val"]) == []
-    with pytest.raises(ManifestError, match=r"clip 'c0'.*its file is gone \(and 2 more clips\)") as refused:
-        require_files(manifest, splits=["train"])
-    assert "manifest.csv, line 2" in str(refused.value)
-
-
-def test_a_missing_end_of_a_sequence_is_found_quickly(make_dataset: MakeDataset) -> None:
-    manifest = make_dataset(clips=1)
-    (manifest.root / "pictures" / "img_00010.png").unlink()  # 3 + 2 + 5: the clip's last
-    assert [problem.problem for problem in check_files(manifest, quick=True)] == ["its picture img_00010.png is gone"]
-
-
-# --- journal and interruption --------------------------------------------------------------------------------------
-
-
-def test_a_journal_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    with Journal(tmp_path, "key") as journal:
-        for clip in ROWS[:2]:
-            journal.append(clip)
-    with Journal(tmp_path, "key") as journal:
-        assert list(journal.done.values()) == ROWS[:2]
-        assert journal.discarded is None
-        journal.append(sequence("s") | {"frames": np.int64(9)})
-        with pytest.raises(ManifestError, match="id of its own"):
-            journal.append(ROWS[0])
-    with Journal(tmp_path, "key") as journal:
-        assert list(journal.done) == ["a", "NA", "s"]
-        assert journal.done["s"]["frames"] == 9
-
-
-def test_a_journal_torn_anywhere_keeps_its_whole_lines(tmp_path: Path) -> None:
-    rows = [{"id": "a", "n": 1}, {"id": "bb", "n": 2}, {"id": "ä", "n": 3}]  # short: every size of file is tried
-    with Journal(tmp_path, "key") as journal:
-        for values in rows:
-            journal.append(values)
-    content = (tmp_path / JOURNAL_NAME).read_bytes()
-    for size in range(len(content)):
-        (tmp_path / JOURNAL_NAME).write_bytes(content[:size])
-        whole = max(content[:size].count(b"\n") - 1, 0)
-        with Journal(tmp_path, "key") as journal:
-            assert list(journal.done.values()) == rows[:whole]
-            assert journal.discarded is None
-            journal.append({"id": "new"})  # as short as a torn line
-        with Journal(tmp_path, "key") as journal:
-            assert list(journal.done) == [values["id"] for values in rows[:whole]] + ["new"]
-
-
-def test_a_journal_on_a_full_disk_is_refused_and_goes_on_later(tmp_path: Path, full_disk: FullDisk) -> None:
-    with pytest.raises(ResultsError, match="cannot write"), full_disk(500), Journal(tmp_path, "key") as journal:
-        for number in range(100):
-            journal.append({"id": f"clip{number:03d}"})
-    with Journal(tmp_path, "key") as journal:
-        assert 0 < len(journal.done) < 100
-        assert list(journal.done) == [f"clip{number:03d}" for number in range(len(journal.done))]
-        journal.append({"id": "new"})
-    with Journal(tmp_path, "key") as journal:
-        assert list(journal.done)[-1] == "new"
-
-
-def test_a_journal_of_other_settings_is_discarded_and_says_so(tmp_path: Path) -> None:
-    with Journal(tmp_path, "old") as journal:
-        journal.append(ROWS[0])
-    with Journal(tmp_path, "new") as journal:
-        assert journal.done == {}
-        assert "other settings" in str(journal.discarded)
-    with Journal(tmp_path, "old") as journal:
-        assert journal.done == {}
-
-
-def test_a_damaged_journal_is_refused_by_line(tmp_path: Path) -> None:
-    with Journal(tmp_path, "key") as journal:
-        journal.append(ROWS[0])
-        journal.append(ROWS[1])
-    lines = (tmp_path / JOURNAL_NAME).read_bytes().split(b"\n")
-    for bad in (b"\0\0", b"[]", b'{"path": "x"}'):
-        (tmp_path / JOURNAL_NAME).write_bytes(b"\n".join([lines[0], bad, lines[2], b""]))
-        with pytest.raises(ManifestError, match="line 2"):
-            Journal(tmp_path, "key")
-
-
-def test_one_process_prepares_a_folder_at_a_time(tmp_path: Path) -> None:
-    with Journal(tmp_path, "key"), pytest.raises(ManifestError, match="another process"):
-        Journal(tmp_path, "key")
-    Journal(tmp_path, "key").close()
-    (tmp_path / "file").touch()
-    with pytest.raises(ResultsError, match="cannot write"):
-        Journal(tmp_path / "file", "key")
-
-
-def test_finishing_removes_the_journal(tmp_path: Path) -> None:
-    with Journal(tmp_path / "toy", "key") as journal:
-        for clip in ROWS:
-            journal.append(clip)
-        manifest = write(tmp_path, journal.done.values())
-    assert len(manifest.table) == len(ROWS)
-    assert not (tmp_path / "toy" / JOURNAL_NAME).exists()
-
-
-def test_killed_between_the_two_files_nothing_false_can_be_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write(tmp_path)
-    with Journal(tmp_path / "toy", "key") as journal:
-        journal.append(row("z"))
-
-        def killed(*_: object) -> None:
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr(manifest_module, "atomic_write_text", killed)
-        with pytest.raises(KeyboardInterrupt):
-            write(tmp_path, journal.done.values(), classes=["up", "down"])
-    with pytest.raises(ManifestError, match="not finished"):
-        load_manifest("toy", tmp_path)
-    monkeypatch.undo()
-    with Journal(tmp_path / "toy", "key") as journal:
-        assert list(journal.done) == ["z"]
-        assert write(tmp_path, journal.done.values(), classes=["up", "down"]).classes == ["up", "down"]
-
-
-def test_a_table_can_be_written_too(tmp_path: Path) -> None:
-    manifest = write(tmp_path)
-    fewer = write(tmp_path / "fewer", manifest.table[manifest.table["status"] == "ok"])
-    assert fewer.table["id"].tolist() == ["a", "NA", "007", "b"]
-    with pytest.raises(ManifestError, match="unknown column"):
-        write(tmp_path / "more", pd.DataFrame(manifest.table).assign(colour="red"))
-
-
-@pytest.mark.parametrize("spelling", ["crlf", "bom", "rate", "columns", "quotes", "blank line", "no last line feed"])
-def test_the_same_rows_in_another_spelling_have_the_same_fingerprint(spelling: str, tmp_path: Path) -> None:
-    manifest = write(tmp_path)
-    lines = manifest.path.read_text(encoding="utf-8").splitlines()
-    head, first = lines[0].split(","), lines[1].split(",")
-    if spelling == "rate":
-        assert first[3] == "12"
-        lines[1] = ",".join([*first[:3], "12.0", *first[4:]])
-    elif spelling == "columns":
-        table = io.StringIO(newline="")
-        csv.writer(table, lineterminator="\n").writerows(row[::-1] for row in csv.reader(lines))
-        lines = table.getvalue().splitlines()
-        assert lines[0].split(",") == head[::-1]
-    elif spelling == "quotes":
-        lines[1] = ",".join([f'"{first[0]}"', *first[1:]])
-    elif spelling == "blank line":
-        lines.insert(2, "")
-    text = ("\r\n" if spelling == "crlf" else "\n").join(lines) + "\n" * (spelling != "no last line feed")
-    manifest.path.write_bytes((b"\xef\xbb\xbf" if spelling == "bom" else b"") + text.encode())
-    again = load_manifest("toy", tmp_path)
-    assert again.fingerprint == manifest.fingerprint and again.table.equals(manifest.table)

@@ -276,11 +276,14 @@ def test_other_impossible_requests_are_refused():
 def test_every_rule_a_config_accepts_can_be_sampled():
     for rule in sampling.TRAIN_RULES:
         config = DataConfig(train_sampling=rule)  # type: ignore[arg-type]
-        assert sampling.train_positions(config.train_sampling, 45, 8, rng()).shape == (8,)
+        positions = sampling.train_positions(config.train_sampling, 45, 8, rng())
+        assert positions.shape == (8,) and positions.min() >= 0
+        over_all_frames = rule.startswith("tsm-") or rule == "uniform-jitter"  # others draw a part of them
+        assert (35 if over_all_frames else 7) <= positions.max() < 45
     for rule in sampling.EVAL_RULES:
         for clips in EVAL_CLIPS[rule]:
             config = DataConfig(eval_sampling=rule, eval_clips=clips)  # type: ignore[arg-type]
             views = sampling.eval_positions(config.eval_sampling, 45, 8, config.eval_clips)
-            assert views.shape == (8 * clips,)
+            assert views.shape == (8 * clips,) and 0 <= views.min() < views.max() < 45
     assert "tsm-train" in sampling.TRAIN_RULES
     assert set(sampling.EVAL_RULES) == set(EVAL_CLIPS)

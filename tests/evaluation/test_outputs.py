@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.short_runs import TCNN
 from vidrepro.config import RunConfig, resolve
 from vidrepro.data.augment import normalise
 from vidrepro.data.loading import ClipDataset
@@ -16,7 +17,6 @@ from vidrepro.evaluation.evaluate import OUTPUT, evaluate, evaluate_outputs
 from vidrepro.models import VideoClassifier, build_model
 from vidrepro.training.loop import Trainer
 
-TCNN = {"backbone": "tcnn", "backbone_options": {"width": 1, "spatial_strides": "2,2,2,1,2,1,1", "stem_pool": False}}
 CPU = torch.device("cpu")
 
 
@@ -49,6 +49,7 @@ def test_views_of_every_prediction_are_averaged_alike(toy: Manifest, toy_config:
     config = toy_config.data.model_copy(update={"eval_crops": 3, "eval_average": "softmax"})
     views = ClipDataset(toy, "val", config, seed=0, training=False)
     outputs = evaluate_outputs(network(config.frames, branches="O+C"), views, device=CPU, batch_size=8)
+    assert set(outputs) == {OUTPUT, "O", "C", "total"}
     for scores in outputs.values():
         assert np.allclose(scores.sum(1), 1, atol=1e-5)  # means of softmaxes
 

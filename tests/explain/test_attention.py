@@ -135,8 +135,9 @@ def test_bars_have_the_colours_of_their_values_and_the_width_of_the_frames(
 ) -> None:
     kept = []
     monkeypatch.setattr(strip.pyplot, "close", kept.append)
+    made = rows()
     for name in ("one.png", "two.png"):
-        draw_strip(tmp_path / name, "a clip", rows(), scale="attention", palette=PALETTES["jet"])
+        draw_strip(tmp_path / name, "a clip", made, scale="attention", palette=PALETTES["jet"])
     axes = np.array(kept[0].axes[:9]).reshape(3, 3)
     for place, value in zip(axes[1], (0, 0.5, 1), strict=True):
         assert np.allclose(place.images[0].get_array()[0, 0], colormaps["jet"](float(value))[:3])
@@ -144,7 +145,7 @@ def test_bars_have_the_colours_of_their_values_and_the_width_of_the_frames(
         frame, bar = above.get_position(), place.get_position()
         assert (bar.x0, bar.width) == pytest.approx((frame.x0, frame.width)) and bar.y1 < frame.y0
         assert bar.height * kept[0].get_figheight() == pytest.approx(strip.BAR)
-    assert (tmp_path / "one.png").exists()
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
 
 
 def test_the_released_palette_keeps_the_frames_colours() -> None:
@@ -162,13 +163,19 @@ def test_the_animation_has_all_frames_panels_and_marks_the_current_one(tmp_path:
     assert len(pictures) == 3 and pictures.shape[1] % 2 == 0 == pictures.shape[2] % 2
     assert pictures.shape[2] >= 2 * 12 * factor and pictures.shape[1] >= 8 * factor
     frames, heat = made[0].frames, made[2].heat  # type: ignore[union-attr]
-    large = np.repeat(np.repeat(frames[1], factor, 0), factor, 1)
-    corner = np.lib.stride_tricks.sliding_window_view(pictures[1], large.shape)[..., 0, :, :, :]
-    assert any(np.array_equal(corner[y, 8], large) for y in range(corner.shape[0]))  # the frame itself, at the left
+    assert heat is not None
+    beneath = strip.overlay(frames, heat, palette=PALETTES["turbo"])
+    found = []
+    for panel in (frames[1], beneath[1]):
+        large = np.repeat(np.repeat(panel, factor, 0), factor, 1)
+        windows = np.lib.stride_tricks.sliding_window_view(pictures[1], large.shape)[:, :, 0]
+        corners = np.argwhere((windows[:, :, 0, 0] == large[0, 0]).all(-1))
+        found.append([(y, x) for y, x in corners.tolist() if np.array_equal(windows[y, x], large)])
+    ((top, left),), ((below, right),) = found  # the frame itself and what is seen in it, once each, side by side
+    assert top == below and left == 8 and right >= 8 + 12 * factor
     cold, hot = (np.rint(255 * np.array(colormaps["turbo"](value)[:3])) for value in (0.0, 1.0))
     bar = [(picture == colour).all(-1).sum() for colour in (cold, hot) for picture in pictures]
     assert min(bar) > 100 and bar[0] < bar[1] and bar[5] < bar[4]  # a black frame around the current one's colour
-    assert heat is not None
     gif, mp4 = write_animation(tmp_path / "clip.with.dots", pictures, 4)
     with Image.open(gif) as moving:
         assert (moving.n_frames, moving.size, moving.info["duration"]) == (3, pictures.shape[2:0:-1], 250)

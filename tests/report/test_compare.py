@@ -12,29 +12,13 @@ import pytest
 from PIL import Image
 
 from tests.fake_runs import change_record, write_run
-from tests.fake_scores import give_scores
-from vidrepro.data.synthetic.presets import PRESETS
+from tests.fake_scores import CLASSES, LABELS, give_scores, made, right
 from vidrepro.errors import ConfigError, ResultsError, UnknownNameError
 from vidrepro.evaluation.scores import scores_path
 from vidrepro.report.compare import Comparison, compare, comparison_report
 from vidrepro.report.compare_figure import draw_comparison
 from vidrepro.report.render import csv_text, markdown
 from vidrepro.report.run_sets import choose_pair, find_one_run, find_run_sets
-
-CLASSES = PRESETS["tiny"].classes
-LABELS = np.repeat(np.arange(8), 10)
-
-
-def right(**by_class: int) -> np.ndarray:
-    """So many of the 10 clips of each class right (``c1=3``), of the others 5."""
-    counts = [by_class.get(f"c{label}", 5) for label in range(8)]
-    return np.concatenate([np.arange(10) < count for count in counts])
-
-
-def made(results: Path, experiment: str, correct: np.ndarray, **more: object) -> Path:
-    file = write_run(results, experiment, int(correct.sum()), clips=80, pair_correct=None, **more)
-    give_scores(file, LABELS, correct)
-    return file
 
 
 def run_compare(results: Path, a: str, b: str, *, per_class: bool = True, **more: object) -> Comparison:

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from fake_runs import change_record, made_up_costs, write_run
 
+from vidrepro.data.sources.lists import OFFICIAL_FOLDS
 from vidrepro.errors import ResultsError
 from vidrepro.experiments import load_paper
-from vidrepro.report.folds import OFFICIAL_FOLDS, fold_mean
+from vidrepro.report.folds import fold_mean
 from vidrepro.report.runs import Run, load_runs
 from vidrepro.report.write import report_tables
 

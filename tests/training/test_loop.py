@@ -154,7 +154,10 @@ def test_execute_writes_a_complete_record_once(toy: Manifest, toy_config: RunCon
     assert scores.dataset_fingerprint == toy.fingerprint
     assert 100 * np.mean(scores.logits.argmax(1) == scores.labels) == record["best"]["top1"]
     assert [(p.phase, p.batch) for p in seen] == [*(("train", step) for step in (1, 2, 3, 4)), ("val", 8)] * 2
-    assert seen[-1].share == 1.0 and all(progress.remaining_seconds > 0 for progress in seen[:4])
+    assert seen[-1].share == 1.0
+    first = seen[:4]  # before any evaluation was timed: what is left is the batches left at the speed so far
+    batches_left = [one.remaining_seconds * one.clips_per_second / toy_config.train.batch_size for one in first]
+    assert batches_left == pytest.approx([7, 6, 5, 4])
 
     seen.clear()
     before = (folder / "run.json").stat().st_mtime_ns

@@ -9,21 +9,18 @@ from typing import Any
 import pytest
 import torch
 
-from vidrepro.cli.train import start_from
+from tests.short_runs import TCNN
 from vidrepro.config import RunConfig, resolve
 from vidrepro.data.manifest import Manifest
 from vidrepro.errors import CheckpointError, ConfigError, UnknownNameError
 from vidrepro.experiments.setting import Setting, select_setting
+from vidrepro.experiments.start import start_from
 from vidrepro.files import file_digest
 from vidrepro.runs.folder import start_weights
 from vidrepro.training import execute
 from vidrepro.training.execute import execute_run
 from vidrepro.training.loop import Trainer
 
-TCNN = {
-    "backbone": "tcnn",
-    "backbone_options": {"width": 1, "spatial_strides": "2,2,2,1,2,1,1", "stem_pool": False},
-}
 SPATIAL = ["model.mechanism=sparse-spatial", "model.options.branches=O+D", "model.options.warmup_all_peaks_epochs=1"]
 
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from vidrepro.cli.ablate_parts import Part
     from vidrepro.data.manifest import Manifest
+    from vidrepro.experiments.parts import Part
     from vidrepro.experiments.setting import Setting
     from vidrepro.training.ablation import Job
 
@@ -74,9 +74,10 @@ def ablate(
       vidrepro ablate m2a --rows none,m2a,my_package.my_module:MyMechanism
     """
     from vidrepro import files
-    from vidrepro.cli.ablate_parts import find_parts, fingerprint_under, print_part, print_plans
+    from vidrepro.cli.ablate_plan import print_part, print_plans
     from vidrepro.cli.output import console, interruptible
     from vidrepro.cli.train import with_weights
+    from vidrepro.experiments.parts import find_parts, fingerprint_under
 
     data_folder, results_folder = files.data_folder(data), files.results_folder(results)
     out = console(for_json=json)
@@ -142,7 +143,7 @@ def _evaluate_derived(
     out: Console, part: Part, seeds: Sequence[int], results: Path, *, device: str, workers: int
 ) -> None:
     """Look at the runs again as the selected rows ask: other views, or attention replaced; kept for the table."""
-    from vidrepro.evaluation.row_evaluations import evaluate_rows
+    from vidrepro.experiments.row_evaluations import evaluate_rows
 
     if any(row.derived is not None for row in part.rows):
         evaluate_rows(

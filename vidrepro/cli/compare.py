@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vidrepro.cli import options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vidrepro.report.compare import Comparison
+    from vidrepro.report.compare_several import SeveralCompared
+    from vidrepro.report.grid import TableReport
+    from vidrepro.report.run_sets import RunSet
+
+    Draw = Callable[[Path], None]
 
 FORMATS = ("md", "csv", "png")
 
@@ -37,10 +47,8 @@ def compare(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for the files (default: <results>/compare); implies all three.")
     ] = None,
-    split: Annotated[
-        str | None, typer.Option("--split", help="train, val or test (default: the one training was evaluated on).")
-    ] = None,
-    checkpoint: Annotated[str, typer.Option("--checkpoint", help="best or last.")] = "best",
+    split: options.EvaluatedSplit = None,
+    checkpoint: options.Checkpoint = "best",
     protocol: Annotated[
         str | None, typer.Option("--protocol", help="frames x crops x clips @ size (default: the runs' own).")
     ] = None,
@@ -82,12 +90,13 @@ def compare(
     _check_options(len(runs), per_class=per_class, top=top, classes=classes)
     folder = files.results_folder(results)
     sets = [find_run_sets(folder, name, dataset=dataset, preset=preset) for name in runs]
-    where = {
+    where: dict[str, Any] = {
         "data": files.data_folder(data),
         "split": split,
         "checkpoint": checkpoint,
         "protocol": str(Protocol.parse(protocol)) if protocol else None,
     }
+    comparison: Comparison | SeveralCompared
     if len(runs) > 2 or classes:
         comparison, shown, draw = _several(sets, classes, top, where)
     else:
@@ -115,7 +124,9 @@ def _check_options(count: int, *, per_class: bool, top: int | None, classes: lis
         raise typer.BadParameter("more than two runs are compared class by class (add --per-class)")
 
 
-def _pair(sets, per_class: bool, top: int | None, where):  # type: ignore[no-untyped-def]
+def _pair(
+    sets: list[list[RunSet]], per_class: bool, top: int | None, where: dict[str, Any]
+) -> tuple[Comparison, TableReport, Draw]:
     """Two sets of runs: the comparison, its report, and what draws it."""
     from vidrepro.report.compare import compare as compare_sets
     from vidrepro.report.compare import comparison_report
@@ -130,7 +141,9 @@ def _pair(sets, per_class: bool, top: int | None, where):  # type: ignore[no-unt
     return comparison, comparison_report(comparison, top=top), draw
 
 
-def _several(sets, classes: list[str] | None, top: int | None, where):  # type: ignore[no-untyped-def]
+def _several(
+    sets: list[list[RunSet]], classes: list[str] | None, top: int | None, where: dict[str, Any]
+) -> tuple[SeveralCompared, TableReport, Draw]:
     """Any number of sets of runs, class by class: the comparison, its report, and what draws it."""
     from vidrepro.report.compare_several import choose_alike, compare_several, several_report
 
@@ -157,7 +170,7 @@ def _formats(formats: str | None, out: Path | None, *, per_class: bool) -> list[
     return list(dict.fromkeys(wanted))
 
 
-def _write(slug: str, shown, draw, folder: Path, formats: list[str]) -> list[Path]:  # type: ignore[no-untyped-def]
+def _write(slug: str, shown: TableReport, draw: Draw, folder: Path, formats: list[str]) -> list[Path]:
     """Write the files asked for and return their paths; `draw` makes the picture."""
     from vidrepro.files import atomic_write_text
     from vidrepro.report.render import FORMATS as RENDERERS

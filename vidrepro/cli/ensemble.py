@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,13 +24,11 @@ def ensemble(
     protocol: Annotated[
         str | None, typer.Option("--protocol", help="8x3x2@224, or (8+16)x3x2@224 (default: each run's own).")
     ] = None,
-    split: Annotated[
-        str | None, typer.Option("--split", help="train, val or test (default: the one training was evaluated on).")
-    ] = None,
-    checkpoint: Annotated[str, typer.Option("--checkpoint", help="best or last.")] = "best",
-    seed: Annotated[int, typer.Option("--seed", help="Of experiments: the run with this seed.")] = 0,
-    dataset: Annotated[str | None, typer.Option("--dataset", help="Of experiments: run on this dataset.")] = None,
-    preset: Annotated[str | None, typer.Option("--preset", help="Of experiments: run with this preset.")] = None,
+    split: options.EvaluatedSplit = None,
+    checkpoint: options.Checkpoint = "best",
+    seed: options.SeedOfExperiment = 0,
+    dataset: options.DatasetOfExperiment = None,
+    preset: options.PresetOfExperiment = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Score file, or its folder (default: <results>/ensembles).")
     ] = None,
@@ -89,7 +87,7 @@ def ensemble(
         printer.print(lacking, markup=False)
 
 
-def _line(measured) -> str:  # type: ignore[no-untyped-def]
+def _line(measured: dict[str, Any]) -> str:
     return (
         f"top-1 {measured['top1']:5.1f} %  top-5 {measured['top5']:5.1f} %  mean-class {measured['mean_class']:5.1f} %"
     )

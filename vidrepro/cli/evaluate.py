@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,18 +10,14 @@ from vidrepro.cli import options
 
 
 def evaluate(
-    run: Annotated[str, typer.Argument(help="A run's id, the beginning of one, or its folder (vidrepro runs).")],
-    protocol: Annotated[
-        str | None, typer.Option("--protocol", help="frames x crops x clips @ size (default: the run's own).")
-    ] = None,
+    run: options.RunName,
+    protocol: options.Protocol = None,
     average: Annotated[
         str | None,
         typer.Option("--average", help="Mean over a clip's views of logits, or softmax (default: the run's own)."),
     ] = None,
-    split: Annotated[
-        str | None, typer.Option("--split", help="train, val or test (default: val, or test where there is no val).")
-    ] = None,
-    checkpoint: Annotated[str, typer.Option("--checkpoint", help="best or last.")] = "best",
+    split: options.Split = None,
+    checkpoint: options.Checkpoint = "best",
     device: options.Device = "auto",
     workers: options.Workers = 0,
     data: options.Data = None,
@@ -71,7 +67,7 @@ def evaluate(
         console().print(lacking, markup=False)
 
 
-def _cost_text(result) -> str:  # type: ignore[no-untyped-def]
+def _cost_text(result: dict[str, Any]) -> str:
     """What a clip costs and how its views are combined, as a line; empty where neither can be said."""
     views, gmacs = result["views"], result["gmacs_per_view"]
     parts = [f"cost: {gmacs:.4g} GMACs a view (conv + linear) x {views} views"] if gmacs is not None else []

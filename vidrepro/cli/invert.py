@@ -10,7 +10,7 @@ from vidrepro.cli import options
 
 
 def invert(
-    run: Annotated[str, typer.Argument(help="A run's id, the beginning of one, or its folder (vidrepro runs).")],
+    run: options.RunName,
     what: Annotated[
         str,
         typer.Option(
@@ -23,13 +23,9 @@ def invert(
         str, typer.Option("--how", help="invert (1 - M), mean (of the clip), or shuffle (over its frames).")
     ] = "invert",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the permutations of shuffle.")] = 0,
-    protocol: Annotated[
-        str | None, typer.Option("--protocol", help="frames x crops x clips @ size (default: the run's own).")
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option("--split", help="train, val or test (default: val, or test where there is no val).")
-    ] = None,
-    checkpoint: Annotated[str, typer.Option("--checkpoint", help="best or last.")] = "best",
+    protocol: options.Protocol = None,
+    split: options.Split = None,
+    checkpoint: options.Checkpoint = "best",
     device: options.Device = "auto",
     workers: options.Workers = 0,
     data: options.Data = None,

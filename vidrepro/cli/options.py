@@ -7,6 +7,20 @@ from typing import Annotated
 
 import typer
 
+RunName = Annotated[str, typer.Argument(help="A run's id, the beginning of one, or its folder (vidrepro runs).")]
+SeedOfExperiment = Annotated[int, typer.Option("--seed", help="Of experiments: the run with this seed.")]
+DatasetOfExperiment = Annotated[str | None, typer.Option("--dataset", help="Of experiments: run on this dataset.")]
+PresetOfExperiment = Annotated[str | None, typer.Option("--preset", help="Of experiments: run with this preset.")]
+Protocol = Annotated[
+    str | None, typer.Option("--protocol", help="frames x crops x clips @ size (default: the run's own).")
+]
+Split = Annotated[
+    str | None, typer.Option("--split", help="train, val or test (default: val, or test where there is no val).")
+]
+EvaluatedSplit = Annotated[
+    str | None, typer.Option("--split", help="train, val or test (default: the one training was evaluated on).")
+]
+Checkpoint = Annotated[str, typer.Option("--checkpoint", help="best or last.")]
 Data = Annotated[
     Path | None, typer.Option("--data", help="Folder of prepared datasets (default: $VIDREPRO_DATA, else ./data).")
 ]

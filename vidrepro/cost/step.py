@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vidrepro.models.classifier import VideoClassifier
 
 MIN_PAIRS = 15
-CONFIDENCE = 0.95
+CONFIDENCE, RESAMPLES = 0.95, 9_999
 STEP = "training step"
 FORWARD = "forward pass, inference"
 FORWARD_IN_TRAINING = "forward pass, training"
@@ -186,12 +186,17 @@ def _records(
 
 
 def bootstrap_interval(ratios: Sequence[float]) -> list[float]:
-    """The percentile bootstrap interval of the median, 9,999 resamples with a fixed seed."""
+    """The percentile bootstrap interval of the median, `RESAMPLES` resamples with a fixed seed."""
     import numpy as np
     from scipy.stats import bootstrap
 
     interval = bootstrap(
-        (np.asarray(ratios),), np.median, confidence_level=CONFIDENCE, method="percentile", rng=np.random.default_rng(0)
+        (np.asarray(ratios),),
+        np.median,
+        n_resamples=RESAMPLES,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(0),
     ).confidence_interval
     return [float(interval.low), float(interval.high)]
 

@@ -28,7 +28,8 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from vidrepro.data.containers import CONTAINERS, check_complete, check_extension, kind_of_file
+from vidrepro.data.containers import CONTAINERS, check_complete, check_extension
+from vidrepro.data.decode_errors import cannot_open, check_file, corrupt, size_changes, told, too_short
 from vidrepro.data.encode import write_video
 from vidrepro.data.pictures import read_sequence, sequence_file
 from vidrepro.data.positions import distinct_positions
@@ -165,7 +166,7 @@ def _checked(frames: Iterator[VideoFrame], path: Path) -> Iterator[VideoFrame]:
     for frame in frames:
         size = size or (frame.width, frame.height)
         if (frame.width, frame.height) != size:
-            raise _size_changes(path, count, frame, size)
+            raise size_changes(path, count, frame, size)
         count += 1
         if count > MAX_FRAMES:
             raise DecodeError(
@@ -219,14 +220,14 @@ def _taken(decoded: Iterator[VideoFrame], wanted: NDArray[np.int64], frames: int
         if taken is None:
             taken = np.empty((len(wanted), *image.shape), np.uint8)
         if image.shape != taken.shape[1:]:
-            raise _size_changes(path, position, frame, (taken.shape[2], taken.shape[1]))
+            raise size_changes(path, position, frame, (taken.shape[2], taken.shape[1]))
         taken[found] = image
         found += 1
         if found == len(wanted):
             break
     else:
         count = position + 1 if found or position else 0
-        raise _too_short(path, count, frames, int(wanted[-1]))
+        raise too_short(path, count, frames, int(wanted[-1]))
     assert taken is not None
     return taken
 
@@ -256,11 +257,11 @@ def read_clip(manifest: HasRoot, row: ClipRow, indices: Sequence[int] | NDArray[
 @contextmanager
 def _open_video(path: Path, *, second: bool = False) -> Iterator[tuple[InputContainer, VideoStream, VideoCodecContext]]:
     """The container, its first video stream and a decoder for it with one thread; closed when the block ends."""
-    _check_file(path)
+    check_file(path)
     try:
         container = av.open(str(path.absolute()), "r", options=_SECOND_OPEN_OPTIONS if second else _OPEN_OPTIONS)
     except (av.error.FFmpegError, OSError, ValueError, MemoryError) as error:
-        raise _cannot_open(path, error) from error
+        raise cannot_open(path, error) from error
     with container:
         # A picture attached to a sound file counts as a video stream for FFmpeg, not for us.
         streams = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
@@ -307,14 +308,14 @@ def _decoded(container: InputContainer, stream: VideoStream, path: Path) -> Iter
     try:
         for packet in container.demux(stream):
             if packet.is_corrupt:
-                raise _corrupt(path, position, "the file ends inside a frame")
+                raise corrupt(path, position, "the file ends inside a frame")
             for frame in packet.decode():
                 if frame.is_corrupt:
-                    raise _corrupt(path, position, "the decoder had to invent parts of a frame")
+                    raise corrupt(path, position, "the decoder had to invent parts of a frame")
                 yield frame
                 position += 1
     except (av.error.FFmpegError, OSError, MemoryError) as error:
-        raise _corrupt(path, position, _told(error)) from error
+        raise corrupt(path, position, told(error)) from error
 
 
 def _decoded_again(
@@ -334,79 +335,17 @@ def _decoded_again(
             try:
                 frames = decoder.decode(packet if packet.size else None)
             except av.error.InvalidDataError as error:
-                complaint = _told(error)
+                complaint = told(error)
                 continue
             for frame in frames:
                 if frame.is_corrupt:
-                    raise _corrupt(path, position, "the decoder had to invent parts of a frame")
+                    raise corrupt(path, position, "the decoder had to invent parts of a frame")
                 yield frame
                 position += 1
     except (av.error.FFmpegError, OSError, MemoryError) as error:
-        raise _corrupt(path, position, _told(error)) from error
+        raise corrupt(path, position, told(error)) from error
     if not promised or position < promised:
-        raise _corrupt(path, position, complaint or f"its container promises {promised or 'no number of'} frames")
-
-
-def _check_file(path: Path) -> None:
-    """Refuse a video that is missing, a folder, or empty."""
-    if not path.is_file():
-        problem = "is a folder, not a video" if path.is_dir() else "is missing"
-        raise DecodeError(f"'{path.name}' {problem}", allowed="a video file", where=path)
-    if path.stat().st_size == 0:
-        raise DecodeError(f"'{path.name}' is empty (zero bytes)", hint="copy or download it again", where=path)
-
-
-def _cannot_open(path: Path, error: Exception) -> DecodeError:
-    """Why a file FFmpeg refuses is no video, as precisely as its bytes tell."""
-    if isinstance(error, PermissionError):
-        return DecodeError(f"'{path.name}' may not be read", hint="change its permissions", where=path)
-    kind = kind_of_file(path)
-    if kind is not None:
-        return DecodeError(f"'{path.name}' is not a video but {kind}", allowed="a video file", where=path)
-    try:
-        check_complete(path)
-    except DecodeError as truncated:
-        return truncated
-    return DecodeError(
-        f"'{path.name}' cannot be opened as a video: truncated, damaged or none",
-        given=_told(error),
-        hint="copy or download it again",
-        where=path,
-    )
-
-
-def _told(error: Exception) -> str:
-    """FFmpeg's reason, without the log and the path that PyAV adds to it."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def _corrupt(path: Path, position: int, reason: str) -> DecodeError:
-    return DecodeError(
-        f"'{path.name}' is corrupt or truncated: it stops decoding after {position} frames",
-        given=reason,
-        hint="copy or download it again, and prepare again",
-        where=path,
-    )
-
-
-def _too_short(path: Path, decoded: int, frames: int | None, last: int) -> DecodeError:
-    recorded = f"shorter than recorded: '{path.name}'" if frames is not None else f"'{path.name}' is too short: it"
-    return DecodeError(
-        f"{recorded} decodes to {decoded} frames",
-        given=f"position {last} wanted",
-        allowed=f"{frames} frames, as the manifest records" if frames is not None else f"0 to {decoded - 1}",
-        hint="copy or download it again, or prepare the dataset again",
-        where=path,
-    )
-
-
-def _size_changes(path: Path, position: int, frame: VideoFrame, size: tuple[int, int]) -> DecodeError:
-    return DecodeError(
-        f"frames of '{path.name}' change their size at position {position}",
-        given=f"{frame.width}x{frame.height}",
-        allowed=f"{size[0]}x{size[1]}",
-        where=path,
-    )
+        raise corrupt(path, position, complaint or f"its container promises {promised or 'no number of'} frames")
 
 
 def _conversion_options() -> dict[str, Any]:

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from vidrepro.config import Protocol, RunConfig
-from vidrepro.errors import ConfigError, ResultsError, VidreproError, unknown_name
+from vidrepro.errors import ConfigError, ResultsError, VidreproError
 from vidrepro.evaluation.ensemble import ensemble_scores
 from vidrepro.evaluation.metrics import accuracies
-from vidrepro.evaluation.rerun import CHECKPOINTS, gmacs_per_view, read_record
+from vidrepro.evaluation.rerun import gmacs_per_view
 from vidrepro.evaluation.scores import Averaged, Scores, load_scores, save_scores, scores_path
 from vidrepro.files import fingerprint
 from vidrepro.models import build_from_config
+from vidrepro.runs.folder import require_checkpoint_name
+from vidrepro.runs.record import read_record
 
 
 def ensemble_runs(
@@ -46,8 +48,7 @@ def ensemble_runs(
     Raises:
         VidreproError: see `ensemble_scores`; also if a run keeps no such scores, with the command that makes them.
     """
-    if which not in CHECKPOINTS:
-        raise unknown_name("checkpoint", which, CHECKPOINTS)
+    require_checkpoint_name(which)
     records = [read_record(folder) for folder in folders]
     names = [str(record["id"]) for record, _ in records]
     if len(set(names)) < len(names):

@@ -22,9 +22,9 @@ def accuracies(
 
     Returns:
         ``clips``, ``top1``, ``top1_correct``, ``top5`` (top-K for fewer than five classes), ``mean_class`` (over the
-        classes that occur), and, where
-        there are pairs, ``pair`` and ``pair_correct``: the share of clips whose prediction is the right class or its
-        time reversal. An order-blind network can reach 100 % there, and 50 % of that in top-1.
+        classes that occur), and, where there are pairs, ``pair`` and ``pair_correct``: the share of clips whose
+        prediction is the right class or its time reversal. An order-blind network can reach 100 % there, and 50 % of
+        that in top-1.
     """
     classes = np.arange(logits.shape[1])
     predicted = logits.argmax(axis=1)
@@ -39,12 +39,18 @@ def accuracies(
         "pair_correct": None,
     }
     if len(reversal_pairs):
-        representative = classes.copy()
-        for first, second in reversal_pairs:
-            representative[second] = first
+        representative = pair_representatives(len(classes), reversal_pairs)
         pair_correct = int(accuracy_score(representative[labels], representative[predicted], normalize=False))
         result |= {"pair": 100.0 * pair_correct / len(labels), "pair_correct": pair_correct}
     return result
+
+
+def pair_representatives(classes: int, reversal_pairs: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    """The class that stands for each of K classes where a class and its time reversal count as one, (K,)."""
+    representative = np.arange(classes)
+    for first, second in reversal_pairs:
+        representative[second] = first
+    return representative
 
 
 def _top_k(labels: NDArray[np.int64], logits: NDArray[np.float32], classes: NDArray[np.int64], k: int) -> float:

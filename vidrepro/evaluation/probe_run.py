@@ -5,7 +5,6 @@ Both score files lie in the run's ``scores/``; what they come to lies in its ``p
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,22 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vidrepro.data.cache import open_cache
-from vidrepro.data.loading import ClipDataset
-from vidrepro.data.manifest import require_files
-from vidrepro.devices import choose_device
 from vidrepro.errors import ModelError, ResultsError
-from vidrepro.evaluation.evaluate import evaluate
-from vidrepro.evaluation.metrics import accuracies
+from vidrepro.evaluation.metrics import accuracies, pair_representatives
+from vidrepro.evaluation.paired import RESAMPLES, SEED, PairedDifference, paired_difference
 from vidrepro.evaluation.probe import ALL, Probe, Selection, choose_taps, probing
-from vidrepro.evaluation.rerun import Trained, evaluate_run, load_trained
-from vidrepro.evaluation.rerun import _with_protocol as with_protocol
+from vidrepro.evaluation.probe_records import PROBES, probe_stem, probed_scores_path
+from vidrepro.evaluation.rerun import Trained, evaluate_run, load_trained, score_clips, with_protocol
 from vidrepro.evaluation.scores import Scores, load_scores, save_scores, scores_path
 from vidrepro.files import atomic_write_json
-from vidrepro.report.compare_statistics import RESAMPLES, SEED, PairedDifference, paired_difference
 from vidrepro.runs.folder import code_version
-
-PROBES = "probes"
 
 
 def probe_run(
@@ -84,9 +76,9 @@ def probe_run(
             hint=f"vidrepro evaluate {trained.record['id']} --split {split} --protocol {named} --checkpoint {which}",
         )
     default_split = trained.manifest.eval_split(config.data.fold)
-    stem = probe_stem(selection, how, named, which, seed=seed, split=None if split == default_split else split)
+    stem = probe_stem(selection.name, how, named, which, seed=seed, split=None if split == default_split else split)
     scores = scores_path(folder, split, named, which, config.data.eval_average)
-    target = scores.with_name(f"{scores.stem}-{_slug(selection.name)}-{how}{_seed_suffix(how, seed)}.npz")
+    target = probed_scores_path(scores, selection.name, how, seed)
     save_scores(target, probed)
     pairs = trained.manifest.reversal_pairs(config.data.task)
     record = {
@@ -119,40 +111,18 @@ def drops(plain: Scores, probed: Scores, pairs: Sequence[Sequence[int]]) -> dict
 
     A loss is positive; the interval is that of `paired_difference` over clips.
     """
-    kinds: dict[str, NDArray[np.int64] | None] = {"top1": None}
-    if len(pairs):
-        representative = np.arange(plain.logits.shape[1])
-        for first, second in pairs:
-            representative[second] = first
-        kinds["pair"] = representative
+    alike: dict[str, Sequence[Sequence[int]]] = {"top1": (), **({"pair": pairs} if len(pairs) else {})}
     found = {}
-    for kind, classes in kinds.items():
-        before, after = (_right(scores, classes)[None] for scores in (plain, probed))
+    for kind, of_kind in alike.items():
+        before, after = (_right(scores, of_kind)[None] for scores in (plain, probed))
         found[kind] = paired_difference(before, after, np.random.default_rng(SEED), same_seeds=True)
     return found
 
 
-def probe_stem(
-    selection: Selection, how: str, protocol: str, checkpoint: str, *, seed: int = 0, split: str | None = None
-) -> str:
-    """A probe's file name: ``<what>-<how>-<protocol>-<checkpoint>``, then a split and a seed that are not the usual."""
-    stem = f"{_slug(selection.name)}-{how}-{protocol}-{checkpoint}"
-    return stem + (f"-{split}" if split else "") + _seed_suffix(how, seed)
-
-
-def _seed_suffix(how: str, seed: int) -> str:
-    return f"_p{seed}" if how == "shuffle" and seed else ""
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.+]+", "_", name.replace("*", "any"))
-
-
-def _right(scores: Scores, representative: NDArray[np.int64] | None) -> NDArray[np.bool_]:
-    predicted = scores.logits.argmax(1)
-    if representative is None:
-        return np.asarray(predicted == scores.labels)
-    return np.asarray(representative[predicted] == representative[scores.labels])
+def _right(scores: Scores, pairs: Sequence[Sequence[int]]) -> NDArray[np.bool_]:
+    """Which clips are right where the classes of a pair count as one, (N,)."""
+    representative = pair_representatives(scores.logits.shape[1], pairs)
+    return np.asarray(representative[scores.logits.argmax(1)] == representative[scores.labels])
 
 
 def _plain_scores(
@@ -172,9 +142,7 @@ def _plain_scores(
         scores = load_scores(path)
         if (scores.dataset_fingerprint, scores.protocol) == (trained.selection, named):
             return scores
-    evaluate_run(
-        folder, data=data, protocol=protocol, split=split, which=which, device=device, workers=workers
-    )  # fmt: skip
+    evaluate_run(folder, data=data, protocol=protocol, split=split, which=which, device=device, workers=workers)
     return load_scores(path)
 
 
@@ -188,36 +156,14 @@ def _probed_scores(
     workers: int,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[Scores, Probe]:
-    config, manifest = trained.config, trained.manifest
-    require_files(manifest, splits=[split] if config.data.fold is None else None)
-    where = choose_device(device)
-    dataset = ClipDataset(manifest, split, config.data, seed=0, training=False, cache=open_cache(manifest, "auto"))
-    model = trained.model.to(where)
-    with probing(model, what, how, seed) as probe:
-        logits = evaluate(
-            model,
-            dataset,
-            device=where,
-            batch_size=2 * config.train.batch_size,
-            workers=workers,
-            precision=config.train.precision,
-            progress=progress,
-        )
+    with probing(trained.model, what, how, seed) as probe:
+        scores = score_clips(trained, split, device=device, workers=workers, progress=progress)
     if not any(probe.calls.values()):
         raise ModelError(
             "the attention that was to be replaced is never computed",
             given=", ".join(probe.calls),
             hint="choose other taps with --what",
         )
-    scores = Scores(
-        np.asarray(dataset.ids),
-        dataset.labels,
-        logits,
-        trained.selection,
-        str(config.data.protocol),
-        manifest.info.get("completeness"),
-        config.data.eval_average,
-    )
     return scores, probe
 
 

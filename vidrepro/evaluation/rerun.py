@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,15 @@ from vidrepro.data.cache import open_cache
 from vidrepro.data.loading import ClipDataset
 from vidrepro.data.manifest import Manifest, load_manifest, require_files
 from vidrepro.devices import choose_device
-from vidrepro.errors import CheckpointError, ConfigError, ManifestError, ResultsError, unknown_name
+from vidrepro.errors import CheckpointError, ConfigError, ManifestError
 from vidrepro.evaluation.evaluate import evaluate
 from vidrepro.evaluation.metrics import accuracies
 from vidrepro.evaluation.scores import Scores, save_scores, scores_path
 from vidrepro.models import build_from_config
 from vidrepro.models.classifier import VideoClassifier
 from vidrepro.runs.checkpoint import load_checkpoint, load_network
-from vidrepro.runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT, RUN_FILE
-
-CHECKPOINTS = {"best": BEST_CHECKPOINT, "last": LAST_CHECKPOINT}
+from vidrepro.runs.folder import CHECKPOINTS, require_checkpoint_name
+from vidrepro.runs.record import read_record
 
 
 @dataclass(frozen=True)
@@ -78,10 +77,52 @@ def evaluate_run(
         CheckpointError: if the checkpoint is missing, unsafe, or of another architecture.
     """
     trained = load_trained(folder, data=data, which=which)
-    config, manifest, record = _with_protocol(trained.config, protocol, average), trained.manifest, trained.record
+    trained = replace(trained, config=with_protocol(trained.config, protocol, average))
+    config, manifest = trained.config, trained.manifest
     fold, task = config.data.fold, config.data.task
     split = split or manifest.eval_split(fold)
-    require_files(manifest, splits=[split] if fold is None else None)
+    scores = score_clips(trained, split, device=device, workers=workers)
+    target = scores_path(folder, split, scores.protocol, which, scores.averaged)
+    save_scores(target, scores)
+    return {
+        **accuracies(scores.labels, scores.logits, manifest.reversal_pairs(task)),
+        "run": trained.record["id"],
+        "split": split,
+        "protocol": scores.protocol,
+        "views": config.data.protocol.views,
+        "averaged": scores.averaged,
+        "gmacs_per_view": gmacs_per_view(trained.model, config.data.frames, config.data.eval_size),
+        "checkpoint": which,
+        "fold": fold or manifest.info.get("fold"),
+        "task": task,
+        "bad": manifest.counts(fold).get(split, {}).get("bad", 0),
+        "completeness": scores.completeness,
+        "scores": str(target),
+    }
+
+
+def score_clips(
+    trained: Trained,
+    split: str,
+    *,
+    device: str,
+    workers: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Scores:
+    """The scores of a network, as it is now, on every clip of a split, under the protocol of `Trained.config`.
+
+    Args:
+        trained: its model is moved to the device.
+        split: of its dataset.
+        device: see `choose_device`.
+        workers: loader processes.
+        progress: called with (clips done, clips in all).
+
+    Raises:
+        ManifestError: if the dataset's files are not there.
+    """
+    config, manifest = trained.config, trained.manifest
+    require_files(manifest, splits=[split] if config.data.fold is None else None)
     where = choose_device(device)
     dataset = ClipDataset(manifest, split, config.data, seed=0, training=False, cache=open_cache(manifest, "auto"))
     logits = evaluate(
@@ -91,29 +132,17 @@ def evaluate_run(
         batch_size=2 * config.train.batch_size,
         workers=workers,
         precision=config.train.precision,
+        progress=progress,
     )
-    named = str(config.data.protocol)
-    averaged = config.data.eval_average
-    target = scores_path(folder, split, named, which, averaged)
-    selection, completeness = trained.selection, manifest.info.get("completeness")
-    save_scores(
-        target, Scores(np.asarray(dataset.ids), dataset.labels, logits, selection, named, completeness, averaged)
+    return Scores(
+        np.asarray(dataset.ids),
+        dataset.labels,
+        logits,
+        trained.selection,
+        str(config.data.protocol),
+        manifest.info.get("completeness"),
+        config.data.eval_average,
     )
-    return {
-        **accuracies(dataset.labels, logits, manifest.reversal_pairs(task)),
-        "run": record["id"],
-        "split": split,
-        "protocol": named,
-        "views": config.data.protocol.views,
-        "averaged": averaged,
-        "gmacs_per_view": gmacs_per_view(trained.model, config.data.frames, config.data.eval_size),
-        "checkpoint": which,
-        "fold": fold or manifest.info.get("fold"),
-        "task": task,
-        "bad": manifest.counts(fold).get(split, {}).get("bad", 0),
-        "completeness": completeness,
-        "scores": str(target),
-    }
 
 
 def load_trained(folder: Path, *, data: Path, which: str = "best") -> Trained:
@@ -129,8 +158,7 @@ def load_trained(folder: Path, *, data: Path, which: str = "best") -> Trained:
         ManifestError: if the prepared dataset is not the one the run was trained on.
         CheckpointError: if the checkpoint is missing, unsafe, or of another architecture or run.
     """
-    if which not in CHECKPOINTS:
-        raise unknown_name("checkpoint", which, CHECKPOINTS)
+    require_checkpoint_name(which)
     record, config = read_record(folder)
     path = folder / CHECKPOINTS[which]
     if not path.is_file():
@@ -180,27 +208,7 @@ def _require_same_dataset(manifest: Manifest, trained: dict[str, Any], config: R
             )
 
 
-def read_record(folder: Path) -> tuple[dict[str, Any], RunConfig]:
-    """A finished run's record and settings.
-
-    Raises:
-        ResultsError: if it cannot be read.
-    """
-    path = folder / RUN_FILE
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        _ = record["id"], record["seed"], record["dataset"]["fingerprint"]  # what is read of it
-        return record, RunConfig.model_validate(record["config"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ResultsError(
-            "the run's record cannot be read",
-            given=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-            hint="put the versioned run.json back, or delete the folder and run again",
-            where=path,
-        ) from error
-
-
-def _with_protocol(config: RunConfig, text: str | None, average: str | None = None) -> RunConfig:
+def with_protocol(config: RunConfig, text: str | None, average: str | None = None) -> RunConfig:
     """The run's settings with another protocol or another average over views.
 
     Raises:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from vidrepro.data_config import Protocol
 from vidrepro.errors import ConfigError, UnknownNameError, closest, unknown_name
 from vidrepro.experiments.schema import (
     Cell,
@@ -54,6 +55,10 @@ class Evaluation:
     crops: int | None = None
     clips: int | None = None
     probe: tuple[str, str] | None = None
+
+    def protocol(self, own: Protocol) -> Protocol:
+        """What the runs are looked at with: their own frames and size, and these views."""
+        return own.model_copy(update={"crops": self.crops or own.crops, "clips": self.clips or own.clips})
 
 
 @dataclass(frozen=True)

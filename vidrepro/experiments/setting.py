@@ -23,7 +23,7 @@ from vidrepro.experiments.resolution import (
 if TYPE_CHECKING:
     from vidrepro.data.manifest import Manifest
 
-TASK_KEY = "data.task="
+TASK_KEY, FOLD_KEY = "data.task=", "data.fold="
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from torch.nn import functional
 from vidrepro.errors import ModelError
 from vidrepro.evaluation.probe import choose_taps
 from vidrepro.explain.gradcam import BACKBONE, default_layer
+from vidrepro.explain.prediction import Predicting
 from vidrepro.models.taps import AttentionTap, taps_of
 
 Array = NDArray[np.float32]
@@ -65,21 +65,11 @@ class AttentionMap:
 
 
 @dataclass(frozen=True)
-class ClipAttention:
+class ClipAttention(Predicting):
     """What a network computed for one clip: its attention, and the logits (K,) that came of it."""
 
     taps: tuple[AttentionMap, ...]
     logits: Array
-
-    @property
-    def predicted(self) -> int:
-        """The class with the largest logit."""
-        return int(self.logits.argmax())
-
-    @cached_property
-    def probability(self) -> float:
-        """Softmax of the predicted class."""
-        return float(1 / np.exp(self.logits.astype(np.float64) - self.logits.max()).sum())
 
     @property
     def spatial(self) -> list[AttentionMap]:

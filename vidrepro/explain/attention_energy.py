@@ -19,12 +19,11 @@ from vidrepro.data.synthetic.draws import GENERATOR_VERSION
 from vidrepro.data.synthetic.generator import render_clip
 from vidrepro.data.synthetic.presets import Preset
 from vidrepro.errors import DataError, ModelError
+from vidrepro.evaluation.paired import CONFIDENCE, RESAMPLES
 from vidrepro.explain.attention_strip import ShownAttention, show_attention
 from vidrepro.explain.clips import Network, ShownClip
-from vidrepro.report.statistics import CONFIDENCE
 
 MAIN = "main"
-RESAMPLES = 10_000
 
 Mask = NDArray[np.bool_]  # (T, S, S)
 

@@ -10,19 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vidrepro.errors import ConfigError, unknown_name
-from vidrepro.explain.animation import compose, frame_rate, write_animation
 from vidrepro.explain.attention import AttentionMap, ClipAttention, read_attention, taps_to_show
+from vidrepro.explain.chosen_frames import check_frames
+from vidrepro.explain.clip_files import ClipPicture, write_clip
 from vidrepro.explain.clips import Network, ShownClip, file_stem
 from vidrepro.explain.gradcam import BACKBONE
 from vidrepro.explain.scaling import SCALES, scale_maps, scale_weights
-from vidrepro.explain.strip import PALETTES, BarRow, StripRow, draw_strip
-from vidrepro.files import atomic_path
+from vidrepro.explain.strip import PALETTES, BarRow, StripRow
 
 MOST_ROWS = 8
-USUAL_FRAMES = 8  # of a longer clip so many are in the picture
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Drawing:
     Attributes:
         colours: one of `PALETTES`.
         scale: one of `SCALES`.
-        frames: places of the frames in the picture, 0-based; None for `USUAL_FRAMES` of them, evenly spread.
+        frames: places of the frames in the picture, 0-based; None for some of them, evenly spread.
         moving: whether GIF and MP4 are written too, which always show all frames.
     """
 
@@ -52,14 +50,9 @@ class ShownAttention:
 
     def record(self) -> dict[str, Any]:
         """What it says, as plain data."""
-        names = self.network.classes
-        return {
+        return self.network.verdict(self.clip, self.attention.predicted, self.attention.probability) | {
             "run": self.network.run,
             "clip": self.clip.id,
-            "predicted": names[self.attention.predicted],
-            "probability": self.attention.probability,
-            "true": names[self.clip.label],
-            "right": self.attention.predicted == self.clip.label,
             "taps": [_tap_record(one, len(self.clip.pixels)) for one in self.attention.taps],
         }
 
@@ -87,33 +80,6 @@ def check_drawing(network: Network, drawing: Drawing, what: str | None) -> None:
         )
 
 
-def check_frames(network: Network, places: tuple[int, ...] | None) -> None:
-    """Refuse places, 0-based, of frames that the network does not see.
-
-    Raises:
-        ConfigError: naming them as ``--frames`` does.
-    """
-    frames = network.trained.config.data.frames
-    if beyond := [place + 1 for place in places or () if not 0 <= place < frames]:
-        raise ConfigError("the network sees no such frames", given=beyond, allowed=f"1 to {frames}")
-
-
-def chosen_frames(text: str | None, frames: int) -> tuple[int, ...] | None:
-    """What ``--frames`` means: ``4`` is four of the network's frames, evenly spread; ``1,4,7`` are these, 1-based.
-
-    Raises:
-        ConfigError: for anything else.
-    """
-    if text is None:
-        return None
-    words = [word.strip() for word in text.split(",")]
-    if not all(word.isdigit() and int(word) > 0 for word in words):
-        raise ConfigError("no frames", given=text, allowed="a number such as 8, or frames such as 1,4,7")
-    if len(words) == 1:
-        return tuple(_evenly(frames, int(words[0])).tolist())
-    return tuple(int(word) - 1 for word in words)
-
-
 def show_attention(network: Network, clip_id: str, what: str | None = None) -> ShownAttention:
     """Read a network's attention for one clip.
 
@@ -121,10 +87,8 @@ def show_attention(network: Network, clip_id: str, what: str | None = None) -> S
         UnknownNameError: if there is no such clip or attention.
         ModelError: if the network has no taps.
     """
-    clip = network.clip(clip_id)
-    model = network.trained.model
-    device = next(model.parameters()).device
-    return ShownAttention(network, clip, read_attention(model, clip.input(device), taps_to_show(model, what)))
+    clip, model = network.clip(clip_id), network.trained.model
+    return ShownAttention(network, clip, read_attention(model, network.input(clip), taps_to_show(model, what)))
 
 
 def write_attention(shown: ShownAttention, folder: Path, drawing: Drawing, what: str | None = None) -> dict[str, str]:
@@ -139,32 +103,14 @@ def write_attention(shown: ShownAttention, folder: Path, drawing: Drawing, what:
     Raises:
         ResultsError: if the folder cannot be written.
     """
-    clip, network = shown.clip, shown.network
     of_what = f"-{file_stem(what)}" if what else ""
-    stem = folder / f"{network.run}_{file_stem(clip.id)}_attention{of_what}"
-    palette = PALETTES[drawing.colours]
-    rows = rows_of(shown, drawing.scale)
-    places = list(drawing.frames or _evenly(len(clip.pixels), USUAL_FRAMES))
-    picture = stem.with_name(stem.name + ".png")
-    draw_strip(
-        picture,
-        f"{network.manifest.name}, clip {clip.id}: {network.classes[clip.label]}",
-        [_some_frames(row, places) for row in rows],
-        heads=[f"frame {clip.positions[place] + 1}" for place in places],
-        scale=SCALES[drawing.scale],
-        palette=palette,
+    stem = folder / f"{shown.network.run}_{file_stem(shown.clip.id)}_attention{of_what}"
+    drawn = ClipPicture(
+        rows_of(shown, drawing.scale), [_verdict(shown)], SCALES[drawing.scale], PALETTES[drawing.colours]
     )
-    written = {"picture": str(picture)}
-    if drawing.moving:
-        lines = [f"{clip.id}, true: {network.classes[clip.label]}", _verdict(shown)]
-        moving = compose(rows, lines, palette)
-        rate = frame_rate(network.manifest.clip(clip.id).fps, len(clip.pixels), clip.frames_in_all)
-        gif, mp4 = write_animation(stem, moving, rate)
-        written |= {"gif": str(gif), "mp4": str(mp4)}
-    arrays = stem.with_name(stem.name + ".npz")
-    with atomic_path(arrays) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **_arrays(shown))
-    return written | {"arrays": str(arrays)}
+    return write_clip(
+        stem, shown.network, shown.clip, drawn, _arrays(shown), frames=drawing.frames, moving=drawing.moving
+    )
 
 
 def rows_of(shown: ShownAttention, scale: str) -> list[StripRow | BarRow]:
@@ -212,18 +158,6 @@ def _title(one: AttentionMap, shown: ShownAttention) -> str:
 
 def _span(low: float, high: float) -> str:
     return f"{low:.3g} to {high:.3g}" if high > low else f"{low:.3g} everywhere"
-
-
-def _evenly(frames: int, wanted: int) -> NDArray[np.int64]:
-    return np.unique(np.round(np.linspace(0, frames - 1, min(frames, wanted))).astype(np.int64))
-
-
-def _some_frames(row: StripRow | BarRow, places: list[int]) -> StripRow | BarRow:
-    notes = [row.notes[place] for place in places] if row.notes else ()
-    if isinstance(row, BarRow):
-        return replace(row, values=row.values[places], notes=notes)
-    heat = None if row.heat is None else row.heat[places]
-    return replace(row, frames=row.frames[places], heat=heat, notes=notes)
 
 
 def _tap_record(one: AttentionMap, frames: int) -> dict[str, Any]:

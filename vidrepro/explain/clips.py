@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,6 +90,19 @@ class Network:
         config = self._dataset.config
         positions = eval_positions(config.eval_sampling, frames, config.frames, stride=config.stride)
         return ShownClip(clip_id, sample["clip"][0], sample["label"], positions, frames)
+
+    def input(self, clip: ShownClip) -> Tensor:
+        """A clip on the network's device, float (T, C, S, S)."""
+        return clip.input(next(self.trained.model.parameters()).device)
+
+    def verdict(self, clip: ShownClip, predicted: int, probability: float) -> dict[str, Any]:
+        """What it takes a clip for, and what the clip is, as plain data."""
+        return {
+            "predicted": self.classes[predicted],
+            "probability": probability,
+            "true": self.classes[clip.label],
+            "right": predicted == clip.label,
+        }
 
     @cached_property
     def _dataset(self) -> ClipDataset:

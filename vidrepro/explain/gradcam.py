@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vidrepro.errors import ModelError, UnknownNameError, closest
+from vidrepro.explain.prediction import Predicting
 
 BACKBONE = "backbone."
 DEFAULT_LAYER = "layer2"  # of a ResNet, 2-D or 3-D: the second of four stages, which the figure shows
@@ -28,7 +29,7 @@ MOBILENETV2_LAYER = "features.6"  # the last layer at the same stride as a ResNe
 
 
 @dataclass(frozen=True)
-class GradCam:
+class GradCam(Predicting):
     """What one network sees in one clip.
 
     Attributes:
@@ -42,17 +43,6 @@ class GradCam:
     heat: NDArray[np.float32]
     logits: NDArray[np.float32]
     target: int
-
-    @property
-    def predicted(self) -> int:
-        """The class with the largest logit."""
-        return int(self.logits.argmax())
-
-    @property
-    def probability(self) -> float:
-        """Softmax of the predicted class."""
-        shifted = np.exp(self.logits.astype(np.float64) - self.logits.max())
-        return float(1 / shifted.sum())
 
     @property
     def frame_shares(self) -> NDArray[np.float64]:

@@ -29,18 +29,13 @@ class Explained:
 
     def record(self) -> dict[str, Any]:
         """What it says, as plain data."""
-        names = self.network.classes
-        return {
+        return self.network.verdict(self.clip, self.cam.predicted, self.cam.probability) | {
             "run": self.network.run,
             "label": self.network.label,
             "layer": self.layer,
             "map_size": list(self.cam.maps.shape),
             "interpolated_in_time": self.cam.interpolated_in_time,
-            "predicted": names[self.cam.predicted],
-            "probability": self.cam.probability,
-            "true": names[self.clip.label],
-            "right": self.cam.predicted == self.clip.label,
-            "class_explained": names[self.cam.target],
+            "class_explained": self.network.classes[self.cam.target],
             "any_heat": bool(self.cam.heat.max() > 0),
             "frame_shares": [float(share) for share in self.cam.frame_shares],
         }
@@ -75,10 +70,9 @@ def explain_clip(
     explained = []
     for network, layer in zip(networks, layers, strict=True):
         clip = network.clip(clip_id)
-        model = network.trained.model
-        device = next(model.parameters()).device
         target = clip.label if about == "true" else None
-        explained.append(Explained(network, clip, layer, grad_cam(model, clip.input(device), layer, target)))
+        cam = grad_cam(network.trained.model, network.input(clip), layer, target)
+        explained.append(Explained(network, clip, layer, cam))
     return explained
 
 

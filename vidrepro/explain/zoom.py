@@ -122,8 +122,7 @@ def show_zoom(network: Network, clip_id: str) -> ShownZoom:
     """
     model = require_zoom(network)
     clip = network.clip(clip_id)
-    device = next(model.parameters()).device
-    inputs = clip.input(device)[None]
+    inputs = network.input(clip)[None]
     with torch.no_grad():
         found = model.zoom(inputs)
         logits = model.all_logits(inputs)

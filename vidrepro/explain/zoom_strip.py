@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from vidrepro.explain.animation import PANEL, compose, frame_rate, write_animation
-from vidrepro.explain.attention_strip import USUAL_FRAMES, chosen_frames
+from vidrepro.explain.animation import PANEL
+from vidrepro.explain.clip_files import ClipPicture, write_clip
 from vidrepro.explain.clips import file_stem
-from vidrepro.explain.strip import PALETTES, StripRow, draw_strip, overlay
+from vidrepro.explain.strip import PALETTES, StripRow, overlay
 from vidrepro.explain.zoom import BRANCH_NAMES, BRANCHES, ShownZoom
-from vidrepro.files import atomic_path
 
 COLOURS = {"D": (255, 140, 0), "C": (70, 130, 255)}  # orange and blue, as in the paper's figure 1
 GRID_LINES = 12  # cells of the drawn sampling grid along each side
@@ -41,29 +40,10 @@ def write_zoom(
     Raises:
         ResultsError: if the folder cannot be written.
     """
-    clip, network = shown.clip, shown.network
-    stem = folder / f"{network.run}_{file_stem(clip.id)}_zoom"
-    rows = rows_of(shown)
-    places = list(frames or chosen_frames(str(USUAL_FRAMES), len(clip.pixels)) or ())
-    picture = stem.with_name(stem.name + ".png")
-    draw_strip(
-        picture,
-        f"{network.manifest.name}, clip {clip.id}: {network.classes[clip.label]}",
-        [replace(row, frames=row.frames[places], notes=[row.notes[place] for place in places]) for row in rows],
-        heads=[f"frame {clip.positions[place] + 1}" for place in places],
-        scale="class response, least to largest of each frame",
-        palette=PALETTE,
-    )
-    written = {"picture": str(picture)}
-    if moving:
-        lines = [f"{clip.id}, true: {network.classes[clip.label]}", *_verdicts(shown)]
-        rate = frame_rate(network.manifest.clip(clip.id).fps, len(clip.pixels), clip.frames_in_all)
-        gif, mp4 = write_animation(stem, compose(rows, lines, PALETTE), rate)
-        written |= {"gif": str(gif), "mp4": str(mp4)}
-    arrays = stem.with_name(stem.name + ".npz")
-    with atomic_path(arrays) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **_arrays(shown))  # type: ignore[arg-type]
-    return written | {"arrays": str(arrays)}
+    stem = folder / f"{shown.network.run}_{file_stem(shown.clip.id)}_zoom"
+    scale = "class response, least to largest of each frame"
+    drawn = ClipPicture(rows_of(shown), _verdicts(shown), scale, PALETTE)
+    return write_clip(stem, shown.network, shown.clip, drawn, _arrays(shown), frames=frames, moving=moving)
 
 
 def rows_of(shown: ShownZoom) -> list[StripRow]:

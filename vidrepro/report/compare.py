@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 
 from vidrepro.errors import VidreproError
-from vidrepro.report.compare_printed import PrintedGain, printed_gains
-from vidrepro.report.compare_scores import set_scores
-from vidrepro.report.compare_statistics import (
+from vidrepro.evaluation.paired import (
     RESAMPLES,
     SEED,
     McNemar,
@@ -21,6 +19,8 @@ from vidrepro.report.compare_statistics import (
     mcnemar,
     paired_difference,
 )
+from vidrepro.report.compare_printed import PrintedGain, printed_gains
+from vidrepro.report.compare_scores import set_scores
 from vidrepro.report.grid import Cell, Grid, TableReport
 from vidrepro.report.run_sets import RunSet
 

@@ -10,13 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vidrepro.errors import ConfigError, ResultsError, unknown_name
+from vidrepro.errors import ConfigError, ResultsError
 from vidrepro.evaluation.scores import Scores, load_scores, matching_order, scores_path
 from vidrepro.report.run_sets import RunSet
 from vidrepro.report.runs import Run
-from vidrepro.runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT
-
-CHECKPOINTS = {"best": BEST_CHECKPOINT, "last": LAST_CHECKPOINT}
+from vidrepro.runs.folder import CHECKPOINTS, require_checkpoint_name
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,7 @@ def set_scores(
         ConfigError: if the runs are of different datasets, prepared differently, or of different protocols.
         ResultsError: if a run keeps no such scores (with the command that makes them), or scores of other clips.
     """
-    if checkpoint not in CHECKPOINTS:
-        raise unknown_name("checkpoint", checkpoint, CHECKPOINTS)
+    require_checkpoint_name(checkpoint)
     members = [member for one in sets for member in zip(one.runs, one.folders, strict=True)]
     require_comparable([run for run, _ in members], protocol)
     named = protocol or members[0][0].protocol
@@ -108,7 +105,7 @@ def selection(run: Run) -> str:
 
 
 def _scores_path(run: Run, folder: Path, split: str, protocol: str, checkpoint: str) -> Path:
-    return scores_path(folder, split, protocol, checkpoint, run.config.get("data", {}).get("eval_average", "logits"))
+    return scores_path(folder, split, protocol, checkpoint, run.averaged)
 
 
 def _read(run: Run, folder: Path, split: str, protocol: str, checkpoint: str) -> Scores:

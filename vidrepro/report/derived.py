@@ -6,8 +6,6 @@ single clips in ``runs/<run>/scores`` where these are newer; a probe's lies in `
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from vidrepro.data_config import Protocol
 from vidrepro.errors import VidreproError
+from vidrepro.evaluation.probe_records import CHECKPOINT, probe_record
 from vidrepro.evaluation.scores import scores_path
 from vidrepro.experiments import Ensemble, Evaluation, Paper, Row
-from vidrepro.files import atomic_write_json, fingerprint
+from vidrepro.files import atomic_write_json, fingerprint, read_json_object
 from vidrepro.report.runs import Run, Score
 from vidrepro.runs.folder import runs_folder
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from vidrepro.evaluation.scores import Scores
 
 FOLDER = "evaluations"
-CHECKPOINT = "best"
 SCHEMA = 1
 RunsOf = Callable[[str], Sequence[Run]]
 
@@ -61,17 +59,10 @@ def derive(paper: Paper, row: Row, runs_of: RunsOf, results: Path) -> Derived:
     return Derived(tuple(one for one in found if one is not None))
 
 
-def view_protocol(run: Run, evaluation: Evaluation) -> Protocol:
-    """The protocol an evaluation looks at a run with: the run's own frames and size."""
-    own = Protocol.parse(run.protocol)
-    crops, clips = evaluation.crops or own.crops, evaluation.clips or own.clips
-    return own.model_copy(update={"crops": crops, "clips": clips})
-
-
 def _evaluated(run: Run, evaluation: Evaluation, results: Path) -> Run | None:
     if evaluation.probe is not None:
         return _probed(run, evaluation, results)
-    protocol = view_protocol(run, evaluation)
+    protocol = _protocol(run, evaluation)
     if str(protocol) == run.protocol:
         return run
     folder = runs_folder(results) / run.id
@@ -81,32 +72,10 @@ def _evaluated(run: Run, evaluation: Evaluation, results: Path) -> Run | None:
     return None if content is None else _entry([run], content, f"{run.id}@{protocol}", "other views of a run")
 
 
-def probe_record(run_folder: Path, probe: tuple[str, str], split: str, protocol: str) -> dict[str, Any] | None:
-    """What ``vidrepro invert`` kept of a run's best checkpoint; None if it has not been probed so.
-
-    Args:
-        run_folder: the run's.
-        probe: (what, how), as ``--what`` and ``--how`` take them.
-        split, protocol: of the evaluation.
-    """
-    what, how = probe
-    for file in sorted((run_folder / "probes").glob("*.json")):
-        record = _read(file) or {}
-        of_record = (record.get("how"), record.get("checkpoint"), record.get("protocol"), record.get("split"))
-        if of_record == (how, CHECKPOINT, protocol, split) and _words(str(record.get("what"))) == _words(what):
-            return record
-    return None
-
-
-def _words(what: str) -> set[str]:
-    """The attentions a probe is of; "both" is what ``invert`` writes down as "all"."""
-    return {"all" if word == "both" else word for word in re.split(r"[,+]", what)}
-
-
 def _probed(run: Run, evaluation: Evaluation, results: Path) -> Run | None:
     assert evaluation.probe is not None
     what, how = evaluation.probe
-    protocol = str(view_protocol(run, evaluation))
+    protocol = str(_protocol(run, evaluation))
     record = probe_record(runs_folder(results) / run.id, evaluation.probe, run.best.split, protocol)
     if record is None:
         return None
@@ -123,7 +92,7 @@ def _ensemble(paper: Paper, ensemble: Ensemble, runs_of: RunsOf, results: Path) 
         runs = runs_of(evaluation.of)
         if not runs:
             lacking.append(f"{row.name} not run")
-        of_seeds = {run.seed: (run, _scores_path(run, view_protocol(run, evaluation), results)) for run in runs}
+        of_seeds = {run.seed: (run, _scores_path(run, _protocol(run, evaluation), results)) for run in runs}
         members.append(of_seeds)
     if lacking:
         return Derived(missing=", ".join(lacking))
@@ -185,18 +154,11 @@ def _keep(file: Path, scores: Scores, runs: Sequence[Run], facts: dict[str, Any]
 
 def _kept(file: Path, sources: Sequence[Path]) -> dict[str, Any] | None:
     """What was kept, unless scores are newer."""
-    content = _read(file)
+    content = read_json_object(file)
     if content is None or content.get("schema") != SCHEMA:
         return None
     kept = file.stat().st_mtime
     return None if any(path.is_file() and path.stat().st_mtime > kept for path in sources) else content
-
-
-def _read(file: Path) -> dict[str, Any] | None:
-    with suppress(OSError, ValueError):
-        content = json.loads(file.read_text(encoding="utf-8"))
-        return content if isinstance(content, dict) else None
-    return None
 
 
 def _entry(runs: Sequence[Run], content: dict[str, Any], name: str, how: str) -> Run:
@@ -216,9 +178,12 @@ def _entry(runs: Sequence[Run], content: dict[str, Any], name: str, how: str) ->
     return first.model_copy(update=changes | {"backbone": trained, "seconds": sum(run.seconds for run in runs)})
 
 
+def _protocol(run: Run, evaluation: Evaluation) -> Protocol:
+    return evaluation.protocol(Protocol.parse(run.protocol))
+
+
 def _scores_path(run: Run, protocol: Protocol, results: Path) -> Path:
-    averaged = run.config.get("data", {}).get("eval_average", "logits")
-    return scores_path(runs_folder(results) / run.id, run.best.split, str(protocol), CHECKPOINT, averaged)
+    return scores_path(runs_folder(results) / run.id, run.best.split, str(protocol), CHECKPOINT, run.averaged)
 
 
 def _short(row: Row, experiment: str) -> str:

@@ -70,12 +70,7 @@ def describe_effect(effect: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def describe_row(row: Row, config: RunConfig) -> dict[str, Any]:
     """An experiment: what is printed for it, and the settings it resolves to."""
-    return {
-        "experiment": row.id,
-        "label": row.label,
-        "paper": row.paper,
-        "table": row.table,
-        "printed": dict(row.printed),
+    return _printed_row(row) | {
         "config_fingerprint": config.fingerprint,
         "options": describe_options(config.model),
         "config": config.model_dump(mode="json"),
@@ -84,14 +79,7 @@ def describe_row(row: Row, config: RunConfig) -> dict[str, Any]:
 
 def describe_unrun_row(row: Row) -> dict[str, Any]:
     """An experiment without runs of its own: what is printed for it, and what it is had from."""
-    return {
-        "experiment": row.id,
-        "label": row.label,
-        "paper": row.paper,
-        "table": row.table,
-        "printed": dict(row.printed),
-        "kind": row_kind(row),
-    }
+    return _printed_row(row) | {"kind": row_kind(row)}
 
 
 def describe_options(model: ModelConfig) -> list[dict[str, Any]]:
@@ -248,6 +236,16 @@ def row_kind(row: Row) -> str:
     if row.derived.probe is not None:
         return f"{source} with {' attention: '.join(row.derived.probe)}"
     return f"{source} with {row.derived.crops} crops x {row.derived.clips} clips"
+
+
+def _printed_row(row: Row) -> dict[str, Any]:
+    return {
+        "experiment": row.id,
+        "label": row.label,
+        "paper": row.paper,
+        "table": row.table,
+        "printed": dict(row.printed),
+    }
 
 
 def _option(option: SidedOption) -> dict[str, Any]:

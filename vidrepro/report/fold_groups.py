@@ -7,14 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vidrepro.data.sources.lists import OFFICIAL_FOLDS
 from vidrepro.experiments import Paper, Row, Table
-from vidrepro.report.folds import OFFICIAL_FOLDS, FoldMean, fold_mean
+from vidrepro.experiments.setting import FOLD_KEY
+from vidrepro.report.folds import FoldMean, fold_mean
 from vidrepro.report.records import METRICS, Cost, accuracy_cell, section_records
 from vidrepro.report.runs import DatasetFacts, Run
 from vidrepro.report.sections import Section, SettingKey, row_fingerprint
 from vidrepro.report.statistics import difference
 
-FOLD_KEY = "data.fold="
 Record = dict[str, Any]
 
 

@@ -10,12 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from vidrepro.config import RunConfig
-from vidrepro.data.sources.lists import FOLDS
 from vidrepro.errors import ResultsError
 from vidrepro.report.runs import Run
-
-OFFICIAL_FOLDS: dict[str, tuple[str, ...]] = dict.fromkeys(("ucf101", "hmdb51", "egtea"), FOLDS)
-"""Dataset -> the folds that a published mean is over."""
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,11 @@ class Run(_Record):
     environment: Environment = Environment()
     derived: str | None = None  # of an evaluation of other runs (`vidrepro.report.derived`): how it was had
 
+    @property
+    def averaged(self) -> str:
+        """What its scores are the mean of over a clip's views; logits in older records, which do not say so."""
+        return str(self.config.get("data", {}).get("eval_average", "logits"))
+
 
 @dataclass(frozen=True)
 class RunCollection:

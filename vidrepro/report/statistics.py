@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from scipy.stats import binomtest, kendalltau, spearmanr, ttest_ind, ttest_rel
 
-CONFIDENCE = 0.95
+from vidrepro.evaluation.paired import CONFIDENCE
 
 
 @dataclass(frozen=True)

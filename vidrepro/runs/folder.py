@@ -17,6 +17,7 @@ from vidrepro.files import atomic_write_text, experiments_folder, make_folder
 RUN_FILE = "run.json"
 LAST_CHECKPOINT = "last.pt"
 BEST_CHECKPOINT = "best.pt"
+CHECKPOINTS = {"best": BEST_CHECKPOINT, "last": LAST_CHECKPOINT}  # as ``--checkpoint`` calls them
 PROGRESS_FILE = "progress.json"
 
 # Everything but run.json is large or local; written into each run folder so that any results folder can be versioned.
@@ -75,6 +76,16 @@ def find_run(results: Path, name: str) -> Path:
     if len(matches) > 1:
         raise ResultsError(f"'{name}' is the beginning of several runs", given=name, allowed=matches)
     return folder / matches[0]
+
+
+def require_checkpoint_name(name: str) -> None:
+    """Refuse what is no name of a checkpoint.
+
+    Raises:
+        UnknownNameError: naming those of `CHECKPOINTS`.
+    """
+    if name not in CHECKPOINTS:
+        raise unknown_name("checkpoint", name, CHECKPOINTS)
 
 
 def weights_of_run(folder: Path) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from vidrepro.models.layout import to_channels_last
 from vidrepro.runs import checkpoint
 from vidrepro.runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT, code_version
 from vidrepro.training import optimisation
+from vidrepro.training.clock import Clock
 from vidrepro.training.progress import Progress, Reporter, StopSignal
 
 SAVE_EVERY_SECONDS = 60.0  # a killed run loses at most this much
@@ -185,7 +185,7 @@ class Trainer:
         recipe, state = self.config.train, self.state
         self.loader.set_epoch(state.epoch, state.batch)
         self.model.begin_epoch(state.epoch)
-        clock = _Clock()
+        clock = Clock()
         pending = torch.zeros((), device=self.device)  # losses not read from the device yet
         pending_correct = torch.zeros((), dtype=torch.int64, device=self.device)
         check_every = FINITE_CHECK_INTERVAL.get(self.device.type, FINITE_CHECK_DEFAULT)
@@ -301,7 +301,7 @@ class Trainer:
     def _save_scores(self, scores: Scores, which: str) -> None:
         save_scores(scores_path(self.folder, self.eval_split, scores.protocol, which, scores.averaged), scores)
 
-    def _report(self, clock: _Clock) -> None:
+    def _report(self, clock: Clock) -> None:
         if self.reporter is None:
             return
         recipe, state = self.config.train, self.state
@@ -340,37 +340,3 @@ class Trainer:
                 "random": checkpoint.random_state(),
             },
         )
-
-
-class _Clock:
-    """Where an epoch's time goes: waiting for data, or computing."""
-
-    def __init__(self) -> None:
-        self._start = self._saved = time.monotonic()
-        self.waited = 0.0  # seconds
-        self.batches = 0
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the epoch began."""
-        return time.monotonic() - self._start
-
-    def waiting(self, batches: Any) -> Iterator[dict[str, torch.Tensor]]:
-        """Pass batches through, timing how long each took to arrive."""
-        iterator = iter(batches)
-        while True:
-            asked = time.monotonic()
-            batch = next(iterator, None)
-            self.waited += time.monotonic() - asked
-            if batch is None:
-                return
-            self.batches += 1
-            yield batch
-
-    def since_save(self) -> float:
-        """Seconds since the epoch began or the last checkpoint in it."""
-        return time.monotonic() - self._saved
-
-    def saved(self) -> None:
-        """A checkpoint has just been written."""
-        self._saved = time.monotonic()

@@ -14,6 +14,8 @@ from vidrepro.errors import DataError
 
 VIDEO_SUFFIXES = (".avi", ".mp4", ".webm", ".mkv")
 FOLDS = ("split1", "split2", "split3")
+OFFICIAL_FOLDS: dict[str, tuple[str, ...]] = dict.fromkeys(("ucf101", "hmdb51", "egtea"), FOLDS)
+"""Dataset -> the folds that a published mean is over."""
 _PACKED = (".rar", ".zip", ".tar", ".tgz", ".gz")  # a file named so must be an archive, whichever kind
 _LARGEST_GAP = 10_000
 _SHOWN = 8

@@ -25,26 +25,14 @@ TOTAL = "total"
 
 
 @dataclass(frozen=True)
-class Zoom:
-    """What the attention made of N clips, each field by frame.
+class Zoom(Attention):
+    """What the attention found in N clips, and made of them: as `Attention`, with ``(N, T)`` for its B frames.
 
     Attributes:
-        maps: normalised response maps, ``(N, T, G, G)``.
-        entropy: ``(N, T)``.
-        probabilities: of every class, ``(N, T, classes)``.
-        discriminative, complementary: masks of the peaks in each set, ``(N, T, G, G)``.
-        saliency_dis, saliency_com: Q, ``(N, T, G, G)``.
         grid_dis, grid_com: where each pixel looks, x and y in [-1, 1], ``(N, T, H, W, 2)``.
         video_dis, video_com: the resampled clips, ``(N, T, C, H, W)``.
     """
 
-    maps: Tensor
-    entropy: Tensor
-    probabilities: Tensor
-    discriminative: Tensor
-    complementary: Tensor
-    saliency_dis: Tensor
-    saliency_com: Tensor
     grid_dis: Tensor
     grid_com: Tensor
     video_dis: Tensor

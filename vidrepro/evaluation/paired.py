@@ -13,8 +13,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from vidrepro.report.statistics import CONFIDENCE
-
+CONFIDENCE = 0.95
 RESAMPLES = 10_000
 SEED = 0
 
@@ -31,11 +30,6 @@ class PairedDifference:
     low: float
     high: float
     clips: int
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the interval lies on one side of zero."""
-        return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True)

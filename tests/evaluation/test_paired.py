@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vidrepro.report.compare_statistics import class_differences, mcnemar, paired_difference
+from vidrepro.evaluation.paired import class_differences, mcnemar, paired_difference
 
 
 def table(runs: int, clips: int, share: float, seed: int) -> np.ndarray:

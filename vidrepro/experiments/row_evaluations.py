@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from vidrepro.config import Protocol, RunConfig
+from vidrepro.config import RunConfig
+from vidrepro.evaluation.probe_records import CHECKPOINT, probe_record
 from vidrepro.evaluation.probe_run import probe_run
 from vidrepro.evaluation.rerun import evaluate_run
 from vidrepro.evaluation.scores import scores_path
-from vidrepro.experiments import Ensemble, Evaluation, Paper, Row
+from vidrepro.experiments.papers import Ensemble, Evaluation, Paper, Row
 from vidrepro.experiments.setting import Setting
-from vidrepro.report.derived import probe_record
 from vidrepro.runs.folder import RUN_FILE, run_id, runs_folder
 
 
@@ -54,10 +54,14 @@ def evaluate_rows(
                 folder = runs_folder(results) / run_id(config, selection, seed)
                 if not (folder / RUN_FILE).is_file():
                     continue
-                text = _evaluate(
-                    folder, config, evaluation, setting, manifest.eval_split(config.data.fold), device, workers, say
-                )
-                made += [text] if text else []
+                lacking = _lacking(folder, config, evaluation, manifest.eval_split(config.data.fold))
+                if lacking is None:
+                    continue
+                text = f"{folder.name}: {lacking}"
+                if say:
+                    say(f"{'evaluating' if evaluation.probe is None else 'probing'} {text}")
+                _evaluate(folder, config, evaluation, setting.data, device, workers)
+                made.append(text)
     return made
 
 
@@ -69,47 +73,20 @@ def _evaluations(paper: Paper, row: Row) -> list[Evaluation]:
     return [row.derived] if row.derived is not None else []
 
 
-def _evaluate(
-    folder: Path,
-    config: RunConfig,
-    evaluation: Evaluation,
-    setting: Setting,
-    split: str,
-    device: str,
-    workers: int,
-    say: Callable[[str], None] | None,
-) -> str | None:
-    """One evaluation of one run; None if its result is there already."""
+def _lacking(folder: Path, config: RunConfig, evaluation: Evaluation, split: str) -> str | None:
+    """What of an evaluation of a run is not there yet, in words; None if nothing is lacking."""
+    protocol = str(evaluation.protocol(config.data.protocol))
     if evaluation.probe is not None:
-        return _probe(folder, str(config.data.protocol), evaluation, setting, split, device, workers, say)
-    own = config.data.protocol
-    crops, clips = evaluation.crops or own.crops, evaluation.clips or own.clips
-    protocol: Protocol = own.model_copy(update={"crops": crops, "clips": clips})
-    if scores_path(folder, split, str(protocol), "best", config.data.eval_average).is_file():
-        return None
-    text = f"{folder.name}: {protocol}"
-    if say:
-        say(f"evaluating {text}")
-    evaluate_run(folder, data=setting.data, protocol=str(protocol), device=device, workers=workers)
-    return text
+        what, how = evaluation.probe
+        return None if probe_record(folder, evaluation.probe, split, protocol) else f"{what} attention, {how}"
+    scores = scores_path(folder, split, protocol, CHECKPOINT, config.data.eval_average)
+    return None if scores.is_file() else protocol
 
 
-def _probe(
-    folder: Path,
-    protocol: str,
-    evaluation: Evaluation,
-    setting: Setting,
-    split: str,
-    device: str,
-    workers: int,
-    say: Callable[[str], None] | None,
-) -> str | None:
-    assert evaluation.probe is not None
-    what, how = evaluation.probe
-    if probe_record(folder, evaluation.probe, split, protocol) is not None:
-        return None
-    text = f"{folder.name}: {what} attention, {how}"
-    if say:
-        say(f"probing {text}")
-    probe_run(folder, data=setting.data, what=what, how=how, device=device, workers=workers)
-    return text
+def _evaluate(folder: Path, config: RunConfig, evaluation: Evaluation, data: Path, device: str, workers: int) -> None:
+    protocol = str(evaluation.protocol(config.data.protocol))
+    if evaluation.probe is None:
+        evaluate_run(folder, data=data, protocol=protocol, device=device, workers=workers)
+    else:
+        what, how = evaluation.probe
+        probe_run(folder, data=data, what=what, how=how, protocol=protocol, device=device, workers=workers)

@@ -1,0 +1,32 @@
+"""Runs that are really trained, for a moment: one epoch on clips of 24x24."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from vidrepro.config import resolve
+from vidrepro.data.manifest import load_manifest
+from vidrepro.training.execute import execute_run
+
+SIDE = 24
+MICRO = {"backbone": "micro", "backbone_options": {"width": 8, "stem": "small2"}}
+TCNN = {"backbone": "tcnn", "backbone_options": {"width": 1, "spatial_strides": "2,2,2,1,2,1,1", "stem_pool": False}}
+
+
+def train_shortly(
+    results: Path, data: Path, dataset: str, model: dict[str, Any], *, learning_rate: float = 0.05, **settings: Any
+) -> Path:
+    """Train a network on a prepared dataset and return the run's folder.
+
+    Args:
+        results, data: folders.
+        dataset: its name.
+        model: e.g. ``MICRO | {"mechanism": "m2a"}``.
+        learning_rate: at its peak.
+        settings: of the section ``data``, in place of 4 frames of `SIDE`.
+    """
+    clips = {"frames": 4, "train_size": SIDE, "eval_short_side": 28, "eval_size": SIDE, **settings}
+    recipe = {"epochs": 1, "batch_size": 4, "learning_rate": learning_rate}
+    config = resolve([("test", {"dataset": dataset, "model": model, "data": clips, "train": recipe})])
+    return execute_run(config, load_manifest(dataset, data), 0, results, device="cpu", threads=1, cache="never")

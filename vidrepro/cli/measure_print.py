@@ -1,0 +1,151 @@
+"""What ``vidrepro measure`` prints for people: its records as tables and sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def print_costs(out: Console, records: Sequence[dict[str, Any]]) -> None:
+    """One table for all rows, then what the reader must know about the numbers."""
+    from rich.table import Table
+
+    first = records[0]
+    frames = " or ".join(str(count) for count in sorted({record["frames"] for record in records}))
+    clip = f"{frames}x{first['size']}x{first['size']}, {first['classes']} classes"
+    views = any(record["views"] != 1 for record in records)
+    params = any(record["printed_params"] is not None for record in records)
+    of = "view" if views else "clip"
+    grid = Table(title=f"GMACs of one {of}, {clip}, eval mode", title_justify="left")
+    for name in ("experiment", "row", "backbone"):
+        grid.add_column(name, no_wrap=True)
+    heads = ["fvcore", "conv+linear", "printed convention", "printed", *(["views", "fvcore x views"] if views else [])]
+    for name in (*heads, "parameters", *(["printed, M"] if params else [])):
+        grid.add_column(name, justify="right")
+    rules = list(dict.fromkeys(record["rule"] for record in records if record["rule"]))
+    marks = {rule: chr(ord("a") + number) for number, rule in enumerate(rules)}
+    for record in records:
+        if record["not_measured"]:
+            cells = [record["backbone"] or "–", "–", "–", "–", _printed(record), *(["–", "–"] if views else []), "–"]
+        else:
+            convention = record["gmacs_printed_convention"]
+            cells = [
+                record["backbone"],
+                f"{record['gmacs_fvcore']:.3f}",
+                f"{record['gmacs_conv_linear']:.3f}",
+                "" if convention is None else f"{convention:.3f} {marks[record['rule']]}",
+                _printed(record),
+                *([str(record["views"]), f"{record['gmacs_fvcore'] * record['views']:.1f}"] if views else []),
+                f"{record['params']:,}",
+            ]
+        cells += [_printed(record, "printed_params")] if params else []
+        grid.add_row(record["experiment"], record["label"], *cells)
+    out.print(grid)
+    for reason in dict.fromkeys(record["not_measured"] for record in records if record["not_measured"]):
+        concerned = [record["experiment"] for record in records if record["not_measured"] == reason]
+        out.print(f"–  {reason} ({', '.join(concerned)})")
+    for rule, mark in marks.items():
+        description = next(record["rule_description"] for record in records if record["rule"] == rule)
+        out.print(f"[bold]{mark}[/bold]  {rule}: {description}")
+    measured = [record for record in records if not record["not_measured"]]
+    uncounted = sorted({name.removeprefix("aten::") for record in measured for name in record["uncounted"]})
+    if uncounted:
+        out.print(f"not counted by fvcore: {', '.join(uncounted)} (calls of each: --json)")
+    disagreements = [f"{r['experiment']}: {text}" for r in measured for text in r["cross_check"]["disagreements"]]
+    for text in disagreements:
+        out.print(f"[red]the counters disagree[/red] on {text}")
+    if measured and not disagreements:
+        out.print("conv, linear and matrix products: three independent counters agree on every row")
+
+
+def _printed(record: dict[str, Any], name: str = "printed") -> str:
+    if record[name] is None:
+        return ""
+    mark = {True: " [green]✓[/green]", False: " [red]✗[/red]", None: ""}[record[f"matches_{name}"]]
+    return f"{record[name]:.{record[f'{name}_decimals']}f}{mark}"
+
+
+def print_rates(target: str, out: Console, records: Sequence[dict[str, Any]]) -> None:
+    """Rates of what was measured in turns, each over the reference's."""
+    from rich.table import Table
+
+    where = records[0]
+    threads = f", {where['threads']} thread{'s' if where['threads'] > 1 else ''}" if where["threads"] else ""
+    title = f"{target}: {where['device']}{threads}, torch {where['torch']}, median of {where['rounds']} rounds in turns"
+    grid = Table(title=title, title_justify="left")
+    grid.add_column("what", no_wrap=True)
+    for name in ("on", where["unit"], "quartiles", "relative"):
+        grid.add_column(name, justify="right")
+    for record in records:
+        low, high = record["quartiles"]
+        grid.add_row(
+            record["name"],
+            _circumstances(record),
+            f"{record['per_second']:.1f}",
+            f"{low:.1f} to {high:.1f}",
+            f"{record['relative']:.2f} x {record['reference']}",
+        )
+    out.print(grid)
+
+
+def _circumstances(record: dict[str, Any]) -> str:
+    if "preset" in record:
+        return f"preset {record['preset']}, {record['batch']} x {record['frames']}x{record['size']}x{record['size']}"
+    if "dataset" in record:
+        return f"{record['dataset']}, {record['protocol']}"
+    return f"{record['seconds'] * 1000:.0f} ms each"
+
+
+def print_steps(out: Console, records: Sequence[dict[str, Any]]) -> None:
+    """A table for each case and quantity: what every network costs, and the ratio it may have at most."""
+    from rich.table import Table
+
+    for quantity, case in dict.fromkeys((record["quantity"], record["case"]) for record in records):
+        rows = [record for record in records if (record["quantity"], record["case"]) == (quantity, case)]
+        where = rows[0]
+        pairs = f", median of {where['pairs']} pairs in turns" if where["pairs"] > 1 else ""
+        grid = Table(
+            title=f"{quantity}, {case}: {where['device']}, {where['threads']} threads, eager, torch {where['torch']}"
+            f"{pairs}",
+            title_justify="left",
+        )
+        grid.add_column("what", no_wrap=True)
+        for name in ("MB" if where["bytes"] else "ms", "ratio", "95 % bootstrap", "may be at most"):
+            grid.add_column(name, justify="right")
+        for record in rows:
+            interval = record["interval"]
+            bar = "" if record["bar"] is None else f"{record['bar']:.2f} " + ("✓" if record["met"] else "✗")
+            grid.add_row(
+                record["name"],
+                f"{record['bytes'] / 1e6:.0f}" if record["bytes"] else f"{1000 * record['seconds']:.0f}",
+                f"{record['ratio']:.3f} x" + ("" if record["over"] == "none" else f" of {record['over']}"),
+                "" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}",
+                bar,
+            )
+        out.print(grid)
+
+
+def print_preparation(out: Console, records: Sequence[dict[str, Any]]) -> None:
+    """A line for each figure, with its limit where it has one."""
+    for record in records:
+        limit, mark = "", ""
+        if record["limit"] is not None:
+            limit = f"   ({'at least' if record['at_least'] else 'at most'} {record['limit']:g})"
+            mark = "[green]✓[/green] " if record["good"] else "[red]✗[/red] "
+        out.print(f"{mark or '  '}{record['name']}: {record['value']:.2f} {record['unit']}{limit}")
+
+
+def print_leak(out: Console, found: Mapping[str, Any]) -> None:
+    """What the order-blind network came to, and the verdict."""
+    low, high = found["interval"]
+    verdict = "[red]something leaks[/red]" if found["leaks"] else "[green]no leak seen[/green]"
+    out.print(
+        f"order-blind network, {found['epochs']} epochs: top-1 {found['top1']:.1f} % ({low:.1f} to {high:.1f} % on "
+        f"{found['clips']} clips; on training clips {found['train_top1']:.1f} %), pair {found['pair']:.1f} %, "
+        f"order-blind ceiling {found['ceiling']:.1f} %; where the pair was told, "
+        f"the direction was in {found['direction'] or 0:.1f} % ({found['direction_interval'][0]:.1f} to "
+        f"{found['direction_interval'][1]:.1f} % of {found['direction_clips']} clips): {verdict}"
+    )
