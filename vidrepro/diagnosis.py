@@ -21,6 +21,7 @@ PACKAGES = (
     "pandas",
     "scikit-learn",
     "scipy",
+    "numba",
     "matplotlib",
     "pydantic",
 )

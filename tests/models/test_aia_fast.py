@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,14 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from vidrepro.models import build_model
+from vidrepro.errors import ModelError
+from vidrepro.models import build_model, kernels
 from vidrepro.models.layout import to_channels_last
 from vidrepro.models.mechanisms import aia_fast
 from vidrepro.models.mechanisms.aia import AttentionInAttention
-from vidrepro.models.mechanisms.aia_banded import blocks_of
 
-SPECS = ["C", "ST", "CinST", "STinC", "CinSTinC", "CinST->STinC", "C+ST"]
+pytestmark = pytest.mark.skipif(not kernels.usable(), reason="numba is missing or switched off")
+
+SPECS = ["C", "ST", "CinST", "STinC", "CinSTinC", "STinST", "CinST->STinC", "C->ST->CinST", "C+ST", "(C+ST)->C"]
 SHAPE = (8, 5, 4, 6)  # two clips of four frames; no two axes alike
+# clips, frames, channels, height, width
+SIZES = [(1, 1, 2, 2, 2), (1, 1, 7, 3, 3), (3, 2, 1, 5, 4), (2, 3, 16, 7, 1), (1, 5, 17, 1, 9), (2, 8, 33, 3, 2)]
 
 
 def module_of(spec: str, *, channels: int = 5, frames: int = 4, **options: Any) -> AttentionInAttention:
@@ -48,16 +54,24 @@ def everything(module: nn.Module, x: Tensor) -> dict[str, Tensor]:
 
 
 def used(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Grows by the number of units whenever the fast way is taken."""
+    """Grows by the number of units of each step whenever the fast way is taken."""
     calls: list[int] = []
     gated = aia_fast.gated
 
-    def noted(x: Tensor, units: aia_fast.Units) -> Tensor:
-        calls.append(len(units))
-        return gated(x, units)
+    def noted(x: Tensor, frames: int, steps: aia_fast.Steps) -> Tensor:
+        calls.extend(map(len, steps))
+        return gated(x, frames, steps)
 
     monkeypatch.setattr(aia_fast, "gated", noted)
     return calls
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 def assert_alike(module: nn.Module, x: Tensor, monkeypatch: pytest.MonkeyPatch, tolerance: float) -> None:
@@ -99,15 +113,90 @@ def test_other_shapes(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -
     assert_alike(module_of("CinST->STinC", channels=shape[1], frames=frames), random(*shape), monkeypatch, 1e-10)
 
 
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize(("clips", "frames", "channels", "height", "width"), SIZES)
+def test_any_size(
+    clips: int,
+    frames: int,
+    channels: int,
+    height: int,
+    width: int,
+    training: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = module_of("STinC->CinST", channels=channels, frames=frames).train(training)
+    assert_alike(module, random(clips * frames, channels, height, width), monkeypatch, 1e-10)
+
+
+@pytest.mark.parametrize("layout", ["channels-last", "transposed", "part of another"])
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_however_maps_lie(layout: str, training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, x = module_of("CinST->STinC").train(training), random(*SHAPE)
+    lying = {
+        "channels-last": x.contiguous(memory_format=torch.channels_last),
+        "transposed": x.transpose(2, 3).contiguous().transpose(2, 3),
+        "part of another": torch.cat([x, x], 1)[:, : x.shape[1]],
+    }[layout]
+    plain = copy.deepcopy(module)
+    assert not lying.is_contiguous()
+    calls = used(monkeypatch)
+    leaf, weights = lying.detach().requires_grad_(), random(*SHAPE, seed=2)
+    out = module(leaf)
+    out.backward(weights[:, :, :1].expand(*SHAPE))
+    assert calls == [2, 2]
+    with monkeypatch.context() as patch:
+        patch.setattr(aia_fast, "available", lambda x: False)
+        other = lying.contiguous().requires_grad_()
+        expected = plain(other)
+        expected.backward(weights[:, :, :1].expand(*SHAPE))
+    torch.testing.assert_close(out, expected, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(leaf.grad, other.grad, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_threads_change_no_bit(training: bool, two_threads: None) -> None:
+    x = random(12, 5, 4, 6)
+    together = everything(module_of("CinST->STinC").train(training), x)
+    torch.set_num_threads(1)
+    alone = everything(module_of("CinST->STinC").train(training), x)
+    assert all(torch.equal(together[name], alone[name]) for name in alone)
+
+
+@pytest.mark.parametrize("single", [False, True], ids=["double", "single"])
+def test_a_clip_by_itself_gets_the_same(single: bool) -> None:
+    """When norms use running statistics."""
+    x = random(12, 21, 4, 6)
+    module = module_of("CinST->STinC", channels=21).eval()
+    if single:
+        module, x = module.float(), x.float()
+    with torch.no_grad():
+        together = module(x)
+        assert torch.equal(together, torch.cat([module(clip) for clip in x.split(4)]))
+    assert torch.equal(together, module(x.requires_grad_()))
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("spec", ["C", "ST", "CinST->STinC"])
+def test_nan_is_not_lost(spec: str, training: bool, number: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is NaN by the plain operations is here: outputs, gradients and running statistics."""
+    module, x = module_of(spec).train(training), random(*SHAPE)
+    x[2, 1, 3, 2] = number
+    plain = copy.deepcopy(module)
+    found = everything(module, x)
+    with monkeypatch.context() as patch:
+        patch.setattr(aia_fast, "available", lambda x: False)
+        expected = everything(plain, x)
+    assert expected["out"].isnan().any() or not math.isnan(number)
+    assert torch.equal(found["out"].isnan(), expected["out"].isnan())
+    for name, value in expected.items():
+        assert found[name][value.isnan()].isnan().all(), name
+
+
 def test_one_number_has_no_statistics() -> None:
     """As plain batch norm says."""
     with pytest.raises(ValueError, match="more than 1 value"):
         module_of("ST", channels=1, frames=2)(random(2, 1, 1, 1))
-
-
-@pytest.mark.parametrize(("length", "blocks"), [(1, 1), (7, 1), (16, 1), (17, 1), (28, 2), (32, 2), (48, 3), (56, 4)])
-def test_blocks_are_long_enough_and_fill_the_axis(length: int, blocks: int) -> None:
-    assert blocks_of(length) == blocks
 
 
 def test_single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,19 +227,15 @@ def test_gradients_have_gradients(training: bool) -> None:
 
 
 @pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels-last"])
-def test_maps_come_back_as_they_lay(last: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_maps_come_back_as_they_lay(last: bool) -> None:
     layout = torch.channels_last if last else torch.contiguous_format
     module, x = module_of("CinST->STinC"), random(*SHAPE).contiguous(memory_format=layout).requires_grad_()
-    copies: list[Tensor] = []
-    lay_out = aia_fast.lay_out
-    monkeypatch.setattr(aia_fast, "lay_out", lambda x: copies.append(x) or lay_out(x))  # type: ignore[func-returns-value]
     before = x * 1
     arrived: list[bool] = []
     before.register_hook(lambda gradient: arrived.append(gradient.is_contiguous(memory_format=layout)))
     out = module(before)
     out.backward(random(*SHAPE).contiguous(memory_format=layout))
     assert out.is_contiguous(memory_format=layout) and arrived == [True]
-    assert len(copies) == (0 if last else 1)
     nn.functional.relu(module(x * 1), inplace=True).sum().backward()  # as the block behind it does
 
 
@@ -181,6 +266,33 @@ def test_gradients_twice_from_one_forward_pass() -> None:
     first, again = (torch.autograd.grad(out, x, weights, retain_graph=True)[0] for _ in range(2))
     assert torch.equal(first, again)
     assert torch.equal(weights, random(*SHAPE, seed=3))
+
+
+def test_hooks_of_a_step_are_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = used(monkeypatch)
+    module, x = module_of("C->ST"), random(*SHAPE)
+    heard: list[Any] = []
+    module.get_submodule("body.0").register_forward_hook(lambda *call: heard.append(call))
+    module(x)
+    assert len(heard) == 1 and calls == [1, 1]
+
+
+def test_clips_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = used(monkeypatch)
+    with pytest.raises(ModelError, match="whole number of clips"):
+        module_of("CinST", frames=3)(random(*SHAPE))
+    assert calls == [2]
+
+
+def test_where_kernels_are_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = used(monkeypatch)
+    module, x = module_of("CinST"), random(*SHAPE)
+    monkeypatch.setenv(kernels.SWITCH, "off")
+    module(x)
+    assert calls == []
+    monkeypatch.setenv(kernels.SWITCH, "on")
+    module(x)
+    assert calls == [2]
 
 
 def test_where_the_plain_operations_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vidrepro.models import build_mechanism
+from vidrepro.models import build_mechanism, kernels
 from vidrepro.models.mechanisms.pointwise import PointwiseConv2d
 
 
@@ -53,6 +53,7 @@ def test_where_it_is_the_convolution() -> None:
 @pytest.mark.parametrize("independent", [True, False])
 def test_a_shell_learns_the_same_either_way(spec: str, independent: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """For frames that resemble each other and such that do not, where attention is one-hot."""
+    monkeypatch.setenv(kernels.SWITCH, "off")
     torch.manual_seed(0)
     module = build_mechanism(spec, 32, 4).double()
     x = torch.randn(2, 4, 32, 12, 12, dtype=torch.float64)
@@ -70,7 +71,8 @@ def test_a_shell_learns_the_same_either_way(spec: str, independent: bool, monkey
         torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11 * max(1.0, theirs.abs().max().item()))
 
 
-def test_gradients_of_gradients() -> None:
+def test_gradients_of_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(kernels.SWITCH, "off")
     torch.manual_seed(0)
     module = build_mechanism("m2a", 8, 2).double()
     names = [name for name, _ in module.named_parameters()]

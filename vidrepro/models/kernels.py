@@ -7,11 +7,14 @@ A module of kernels imports numba through `kernel`, so it is imported itself onl
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
 from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import torch
 
@@ -34,22 +37,54 @@ def _installed() -> bool:
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function on NumPy arrays and numbers, compiled when first called with arrays of these types and kept on disk.
 
-    It runs without the interpreter's lock, on one thread: see `in_parts`.
+    It runs without the interpreter's lock, on one thread: see `in_parts`. Numbers divided by zero are infinite.
     """
+    return _compiled(function, fastmath=_ARITHMETIC)
+
+
+def exact_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Like `kernel`, but every operation is rounded as written: the same numbers wherever it is called from."""
+    return _compiled(function, fastmath=False)
+
+
+def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     import numba
 
-    compiled: Callable[..., Any] = numba.njit(cache=True, nogil=True, fastmath=_ARITHMETIC)(function)
+    function.__qualname__ += f"-{_stamp(_files_of(function.__globals__)):08x}"  # in the name of the file on disk
+    compiled: Callable[..., Any] = numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function)
     return compiled
+
+
+def _files_of(names: Mapping[str, Any]) -> set[str]:
+    """Where the kernels among some names, and those they can call, are written down."""
+    functions = [value.py_func for value in names.values() if hasattr(value, "py_func")]
+    files = {function.__code__.co_filename for function in functions}
+    for function in functions:
+        if function.__globals__ is not names:
+            files |= _files_of(function.__globals__)
+    return files
+
+
+def _stamp(files: set[str]) -> int:
+    """Another when one of these files is another: numba looks at a kernel's own, but not at those of what it calls."""
+    stats = [(file, Path(file).stat()) for file in sorted(files)]
+    return crc32(repr([(file, stat.st_mtime_ns, stat.st_size) for file, stat in stats]).encode())
 
 
 def in_parts(count: int, work: Callable[[int, int], None]) -> None:
     """``work(first, end)`` for parts of ``range(count)``, on as many threads as torch has."""
     parts = min(count, torch.get_num_threads())
-    if parts == 1:
+    if parts < 2:
         work(0, count)
         return
     edges = [count * part // parts for part in range(parts + 1)]
-    list(_threads(os.getpid(), parts).map(work, edges[:-1], edges[1:]))  # a list: so that errors are raised here
+    others = [_threads(os.getpid(), parts).submit(work, *edge) for edge in pairwise(edges[1:])]
+    try:
+        work(*edges[:2])
+    finally:
+        wait(others)
+    for other in others:
+        other.result()  # so that its error is raised here
 
 
 @lru_cache(maxsize=1)

@@ -15,10 +15,9 @@ of the weight.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from vidrepro.models.mechanisms import aia_fast
@@ -84,22 +83,22 @@ class AxisGates(nn.Module):
         return [self._gate(x, axis) for axis in self.axes]
 
     def _gate(self, x: Tensor, axis: str) -> Tensor:
-        parts = self.parts(axis)
-        shown: Tensor = self.get_submodule(f"{axis}_tap")(gate_over(x, axis, parts.mean_first, parts.conv, parts.norm))
-        return shown
+        conv, norm = self.get_submodule(f"{axis}_conv"), self.get_submodule(f"{axis}_bn")
+        return self.get_submodule(f"{axis}_tap")(gate_over(x, axis, self.pool_order == "mean_max", conv, norm))
 
-    def parts(self, axis: str) -> aia_fast.Gate:
-        """The layers of the gate that pools `axis`."""
-        layers: dict[str, Any] = self._modules  # not by attribute: that takes as long as computing with small maps
-        return aia_fast.Gate(axis, layers[f"{axis}_conv"], layers[f"{axis}_bn"], self.pool_order == "mean_max")
-
-    @property
-    def tapped(self) -> bool:
-        """Whether somebody listens to a gate, or to all of them."""
-        layers: dict[str, Any] = self._modules
-        return bool(self._forward_hooks or self._forward_pre_hooks) or any(
-            layers[f"{axis}_tap"].in_use for axis in self.axes
-        )
+    def fast(self, x: Tensor, frames: int) -> list[aia_fast.Gate] | None:
+        """The gates as `aia_fast` takes them, if it can and nobody listens to one of them or to a layer."""
+        if _heard(self):
+            return None
+        gates = []
+        layers: Iterator[Any] = iter(self._modules.values())
+        for axis, conv, norm, tap in zip(self.axes, layers, layers, layers, strict=False):
+            pooled = frames if axis == "T" else x.shape[PLACE[axis] - 1]
+            gate = aia_fast.gate_of(axis, self.pool_order == "mean_max", conv, norm, x, pooled)
+            if gate is None or tap.in_use:
+                return None
+            gates.append(gate)
+        return gates
 
 
 class AttentionInAttention(nn.Module):
@@ -120,12 +119,10 @@ class AttentionInAttention(nn.Module):
         self.frames = frames
         self.spec = parse(spec)
         self.pool_order = pool_order
-        self.body = _build(self.spec, pool_order)
+        self.body = _build(self.spec, frames, pool_order)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not aia_fast.available(x) or x.is_contiguous(memory_format=torch.channels_last):
-            return self.body(split_frames(x, self.frames)).flatten(0, 1)
-        return aia_fast.lay_back(self.body(split_frames(aia_fast.lay_out(x), self.frames)).flatten(0, 1))
+        return self.body(x)
 
     def extra_repr(self) -> str:
         return f"spec={self.spec}, frames={self.frames}, pool_order={self.pool_order}"
@@ -134,24 +131,39 @@ class AttentionInAttention(nn.Module):
 class _Gated(nn.Module):
     """A unit, or units one in another: the gates of the innermost start, each next one sees the gated input."""
 
-    def __init__(self, units: tuple[str, ...], pool_order: str) -> None:
+    def __init__(self, units: tuple[str, ...], frames: int, pool_order: str) -> None:
         super().__init__()
+        self.frames = frames
         for number, unit in enumerate(units):
             # released: kaiming everywhere, but xavier in the channel gate of STinC and the other gates of CinST
             xavier = UNIT_AXES[unit] if len(units) > 1 and number > 0 else ()
             self.add_module(f"gates{number}", AxisGates(UNIT_AXES[unit], xavier, pool_order))
-        self.count = len(units)
 
     def forward(self, x: Tensor) -> Tensor:
-        units: list[AxisGates] = [getattr(self, f"gates{number}") for number in range(self.count)]
-        if aia_fast.available(x) and not any(unit.tapped for unit in units):
-            parts = [[unit.parts(axis) for axis in unit.axes] for unit in units]
-            if all(aia_fast.fits(gate, x) for unit in parts for gate in unit):
-                return aia_fast.gated(x, parts)
-        seen = x
-        for unit in units:
-            seen = x * combine(unit(seen))
-        return seen
+        if aia_fast.available(x):
+            units = self.fast(x)
+            if units is not None:
+                return aia_fast.gated(x, self.frames, [units])
+        maps = seen = split_frames(x, self.frames)
+        for unit in self.children():
+            seen = maps * combine(unit(seen))
+        return seen.flatten(0, 1)
+
+    def fast(self, x: Tensor) -> list[list[aia_fast.Gate]] | None:
+        """Each unit's gates for `aia_fast` to work with, if it can and nobody listens."""
+        units: list[Any] = list(self._modules.values())
+        found = [gates for unit in units if (gates := unit.fast(x, self.frames)) is not None]
+        return found if len(found) == len(units) else None
+
+
+class _Cascade(nn.Sequential):
+    def forward(self, x: Tensor) -> Tensor:
+        steps: list[Any] = list(self._modules.values())
+        if aia_fast.available(x) and all(type(step) is _Gated and not _heard(step) for step in steps):
+            found = [units for step in steps if (units := step.fast(x)) is not None]
+            if len(found) == len(steps):
+                return aia_fast.gated(x, steps[0].frames, found)
+        return super().forward(x)
 
 
 class _Parallel(nn.Module):
@@ -167,12 +179,16 @@ class _Parallel(nn.Module):
         return total / len(outputs)
 
 
-def _build(spec: Spec, pool_order: str) -> nn.Module:
+def _heard(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def _build(spec: Spec, frames: int, pool_order: str) -> nn.Module:
     if isinstance(spec, Unit):
-        return _Gated((spec.name,), pool_order)
+        return _Gated((spec.name,), frames, pool_order)
     if isinstance(spec, Nested):
-        return _Gated(tuple(unit.name for unit in spec.units), pool_order)
+        return _Gated(tuple(unit.name for unit in spec.units), frames, pool_order)
     if isinstance(spec, Parallel):
-        return _Parallel([_build(branch, pool_order) for branch in spec.branches])
+        return _Parallel([_build(branch, frames, pool_order) for branch in spec.branches])
     assert isinstance(spec, Cascade)
-    return nn.Sequential(*(_build(step, pool_order) for step in spec.steps))
+    return _Cascade(*(_build(step, frames, pool_order) for step in spec.steps))

@@ -1,0 +1,108 @@
+"""The switch of the compiled loops, how work is shared out among threads, and when a kernel is compiled again."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vidrepro.models import kernels
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "_installed", lambda: True)
+    monkeypatch.delenv(kernels.SWITCH, raising=False)
+    assert kernels.usable()
+    monkeypatch.setenv(kernels.SWITCH, "off")
+    assert not kernels.usable()
+
+
+def test_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(kernels.SWITCH, raising=False)
+    monkeypatch.setattr(kernels, "find_spec", lambda name: None)
+    kernels._installed.cache_clear()
+    assert not kernels.usable()
+    kernels._installed.cache_clear()
+
+
+@given(count=st.integers(0, 20), number=st.integers(1, 7))
+def test_every_index_once(count: int, number: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    done: list[int] = []
+    parts: list[range] = []
+
+    def work(first: int, end: int) -> None:
+        parts.append(range(first, end))
+        done.extend(range(first, end))
+
+    kernels.in_parts(count, work)
+    torch.set_num_threads(before)
+    assert sorted(done) == list(range(count))
+    assert len(parts) <= number
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_errors_come_through(number: int, threads: None) -> None:
+    torch.set_num_threads(number)
+
+    def work(first: int, end: int) -> None:
+        raise ArithmeticError(f"{first} to {end}")
+
+    with pytest.raises(ArithmeticError, match="0 to"):
+        kernels.in_parts(4, work)
+
+
+def test_threads_share_the_work(threads: None) -> None:
+    torch.set_num_threads(2)
+    total = np.zeros(10)
+    kernels.in_parts(10, lambda first, end: total[first:end].fill(end - first))
+    assert total.tolist() == [5] * 10
+
+
+@pytest.mark.skipif(not kernels.usable(), reason="numba is missing or switched off")
+def test_a_changed_part_is_compiled_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although the file of the kernel that calls it is still the same."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    header = "from vidrepro.models.kernels import kernel\n"
+    whole = tmp_path / "made_whole.py"
+    whole.write_text(f"{header}from made_part import part\n\n@kernel\ndef whole(x):\n    return part(x) + 1\n")
+    found: list[Any] = []
+    for factor in (2, 3):
+        part = tmp_path / "made_part.py"
+        part.write_text(f"{header}\n@kernel\ndef part(x):\n    return {factor} * x\n")
+        os.utime(part, (factor, factor))
+        importlib.invalidate_caches()
+        found.append(importlib.import_module("made_whole").whole(5))
+        for name in ("made_part", "made_whole"):
+            del sys.modules[name]
+    assert found == [11, 16]
+
+
+@pytest.mark.skipif(not kernels.usable(), reason="numba is missing or switched off")
+def test_arithmetic() -> None:
+    """NaN stays NaN, and a division by zero is no error."""
+
+    @kernels.kernel
+    def divided(x: Any, y: Any) -> Any:
+        return x / y
+
+    assert divided(1.0, 0.0) == np.inf
+    assert np.isnan(divided(0.0, 0.0))
