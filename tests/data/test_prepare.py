@@ -38,6 +38,7 @@ LARGER_TOTAL = 80
 
 SCRIPT = """
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from vidrepro.data.sources.synthetic import PreparationInterrupted, prepare_synthetic
@@ -45,8 +46,9 @@ from vidrepro.data.synthetic.presets import PRESETS
 
 if __name__ == "__main__":
     toy = replace(PRESETS["tiny"], clips=(("train", 8), ("val", 2)), side=32)
+    pause = lambda done, _: time.sleep(done > 16)  # a second a clip: so that it is not done before it is killed
     try:
-        prepare_synthetic(Path(sys.argv[1]), toy, workers=int(sys.argv[2]))
+        prepare_synthetic(Path(sys.argv[1]), toy, workers=int(sys.argv[2]), progress=pause)
     except PreparationInterrupted as interruption:
         print(interruption, file=sys.stderr)
         sys.exit(130)

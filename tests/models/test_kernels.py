@@ -35,10 +35,27 @@ def test_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(kernels.SWITCH, raising=False)
-    monkeypatch.setattr(kernels, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "numba", None)  # an import of it fails
     kernels._installed.cache_clear()
     assert not kernels.usable()
     kernels._installed.cache_clear()
+
+
+def test_where_no_folder_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    numba = pytest.importorskip("numba")
+    compiler = numba.njit
+
+    def njit(*functions: Any, cache: bool = False, **options: Any) -> Any:
+        if not cache:
+            return compiler(*functions, **options)
+        raise RuntimeError("cannot cache function: no locator available")
+
+    monkeypatch.setattr(numba, "njit", njit)
+    assert kernels.kernel(_twice)(2.5) == 5
+
+
+def _twice(number: float) -> float:
+    return number * 2
 
 
 @given(count=st.integers(0, 20), number=st.integers(1, 7))

@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
-from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,13 +24,17 @@ _ARITHMETIC = {"contract", "reassoc", "nsz"}
 
 
 def usable() -> bool:
-    """Whether kernels can be had in this process: numba is installed, and `SWITCH` does not turn them off."""
+    """Whether kernels can be had in this process: numba works here, and `SWITCH` does not turn them off."""
     return os.environ.get(SWITCH, "on") != "off" and _installed()
 
 
 @lru_cache(maxsize=1)
 def _installed() -> bool:
-    return find_spec("numba") is not None
+    try:
+        import numba  # noqa: F401
+    except ImportError:  # also where it is too old for the NumPy that is here
+        return False
+    return True
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -51,7 +54,12 @@ def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any
     import numba
 
     function.__qualname__ += f"-{_stamp(_files_of(function.__globals__)):08x}"  # in the name of the file on disk
-    compiled: Callable[..., Any] = numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function)
+    options |= {"nogil": True, "error_model": "numpy"}
+    compiled: Callable[..., Any]
+    try:
+        compiled = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # neither this folder nor the user's can be written: compiled again by every process
+        compiled = numba.njit(**options)(function)
     return compiled
 
 
