@@ -80,7 +80,7 @@ def assert_alike(module: nn.Module, x: Tensor, monkeypatch: pytest.MonkeyPatch, 
     found = everything(module, x)
     assert calls
     with monkeypatch.context() as patch:
-        patch.setattr(aia_fast, "available", lambda x: False)
+        patch.setenv(kernels.SWITCH, "off")
         expected = everything(plain, x)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
@@ -145,7 +145,7 @@ def test_however_maps_lie(layout: str, training: bool, monkeypatch: pytest.Monke
     out.backward(weights[:, :, :1].expand(*SHAPE))
     assert calls == [2, 2]
     with monkeypatch.context() as patch:
-        patch.setattr(aia_fast, "available", lambda x: False)
+        patch.setenv(kernels.SWITCH, "off")
         other = lying.contiguous().requires_grad_()
         expected = plain(other)
         expected.backward(weights[:, :, :1].expand(*SHAPE))
@@ -185,7 +185,7 @@ def test_nan_is_not_lost(spec: str, training: bool, number: float, monkeypatch: 
     plain = copy.deepcopy(module)
     found = everything(module, x)
     with monkeypatch.context() as patch:
-        patch.setattr(aia_fast, "available", lambda x: False)
+        patch.setenv(kernels.SWITCH, "off")
         expected = everything(plain, x)
     assert expected["out"].isnan().any() or not math.isnan(number)
     assert torch.equal(found["out"].isnan(), expected["out"].isnan())
@@ -308,6 +308,7 @@ def test_where_the_plain_operations_run(monkeypatch: pytest.MonkeyPatch) -> None
     with torch.autocast("cpu", dtype=torch.bfloat16):
         module(x)
     copy.deepcopy(module).bfloat16()(x.bfloat16())
+    torch.testing.assert_close(torch.func.vmap(module)(x[None])[0], expected)
     assert calls == [2]
     torch.testing.assert_close(traced(x), expected)
     layer = module.get_submodule("body.gates0.C_conv")

@@ -16,8 +16,13 @@ from typing import Any
 from zlib import crc32
 
 import torch
+from torch import Tensor
+from torch.overrides import _len_torch_function_stack
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 SWITCH = "VIDREPRO_KERNELS"  # "off" takes the plain operations everywhere
+
+_DTYPES = {torch.float32, torch.float64}
 
 # Sums may be taken in any order, as torch takes them; NaN and infinity keep their meaning.
 _ARITHMETIC = {"contract", "reassoc", "nsz"}
@@ -35,6 +40,22 @@ def _installed() -> bool:
     except ImportError:  # also where it is too old for the NumPy that is here
         return False
     return True
+
+
+def may_run(x: Tensor) -> bool:
+    """Whether kernels may stand in for plain operations on this tensor: in eager, unwatched work on a CPU."""
+    return (
+        not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+        and usable()
+        and x.is_cpu
+        and x.dtype in _DTYPES
+        and x.numel() > 0
+        and not torch.is_autocast_enabled("cpu")
+        and not _len_torch_function_stack()  # somebody counts operations
+        and not is_in_torch_dispatch_mode()
+        and not torch._C._are_functorch_transforms_active()
+    )
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:

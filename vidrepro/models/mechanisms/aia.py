@@ -20,6 +20,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from vidrepro.models.kernels import may_run
 from vidrepro.models.mechanisms import aia_fast
 from vidrepro.models.mechanisms.aia_gates import PLACE, combine, gate_over
 from vidrepro.models.mechanisms.aia_spec import Cascade, Nested, Parallel, Spec, Unit, parse
@@ -140,7 +141,7 @@ class _Gated(nn.Module):
             self.add_module(f"gates{number}", AxisGates(UNIT_AXES[unit], xavier, pool_order))
 
     def forward(self, x: Tensor) -> Tensor:
-        if aia_fast.available(x):
+        if may_run(x):
             units = self.fast(x)
             if units is not None:
                 return aia_fast.gated(x, self.frames, [units])
@@ -159,7 +160,7 @@ class _Gated(nn.Module):
 class _Cascade(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         steps: list[Any] = list(self._modules.values())
-        if aia_fast.available(x) and all(type(step) is _Gated and not _heard(step) for step in steps):
+        if may_run(x) and all(type(step) is _Gated and not _heard(step) for step in steps):
             found = [units for step in steps if (units := step.fast(x)) is not None]
             if len(found) == len(steps):
                 return aia_fast.gated(x, steps[0].frames, found)

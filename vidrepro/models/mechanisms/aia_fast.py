@@ -9,8 +9,8 @@ that are kept for the backward pass although only pooled values are wanted of th
 - a maximum's gradient goes, as `amax` has it, in equal parts to all places that reach it. (The released `max` gives it
   to one of them. They differ only where values are equal, such as in a clip that stands still.)
 
-`available` says where: elsewhere (without numba, on a GPU, with autocast, compiled, traced, counted, or where somebody
-listens to a gate or a layer) the plain operations of `vidrepro.models.mechanisms.aia` run.
+`kernels.may_run` and `gate_of` say where: elsewhere (without numba, on a GPU, with autocast, compiled, traced, counted,
+or where somebody listens to a gate or a layer) the plain operations of `vidrepro.models.mechanisms.aia` run.
 """
 
 from __future__ import annotations
@@ -26,14 +26,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.overrides import _len_torch_function_stack
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from vidrepro.models.kernels import in_parts, usable
+from vidrepro.models.kernels import in_parts
 from vidrepro.models.mechanisms.aia_gates import combine, gate_over
 from vidrepro.models.mechanisms.frames import split_frames
 
-_DTYPES = {torch.float32, torch.float64}
 _PLACE = {"T": 1, "H": 2, "W": 3, "C": 4}  # in maps (N, T, H, W, C)
 
 
@@ -55,21 +52,6 @@ class Gate:
 
 
 Steps = Sequence[Sequence[Sequence[Gate]]]  # steps after one another, of units one in another, the innermost first
-
-
-def available(x: Tensor) -> bool:
-    """Whether `gated` may stand in for the plain operations on this tensor, as far as it is concerned."""
-    return (
-        not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
-        and usable()
-        and x.is_cpu
-        and x.dtype in _DTYPES
-        and not torch.is_autocast_enabled("cpu")
-        and not _len_torch_function_stack()  # somebody counts operations
-        and not is_in_torch_dispatch_mode()
-        and x.numel() > 0
-    )
 
 
 def gate_of(axis: str, mean_first: bool, conv: Any, norm: Any, x: Tensor, pooled: int) -> Gate | None:

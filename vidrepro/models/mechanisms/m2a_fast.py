@@ -18,10 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.overrides import _len_torch_function_stack
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from vidrepro.models.kernels import in_parts, usable
+from vidrepro.models.kernels import in_parts, may_run
 
 MOST_PARTS = 8  # that threads can share
 
@@ -45,23 +43,14 @@ class Blocks(NamedTuple):
 def available(x: Tensor, weight: Tensor, frames: int) -> bool:
     """Whether `gated` may stand in for the plain operations on clips of so many frames, as far as these tell."""
     return (
-        not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
-        and torch.is_grad_enabled()
-        and x.is_cpu
+        torch.is_grad_enabled()
+        and x.dim() == 4
+        and x.is_contiguous()
         and weight.is_cpu
         and x.dtype == weight.dtype
-        and x.dtype in (torch.float32, torch.float64)
-        and x.dim() == 4
-        and x.numel() > 0
-        and x.is_contiguous()
         and len(x) % frames == 0
         and len(x) >= frames * torch.get_num_threads()  # a thread takes whole clips
-        and usable()
-        and not torch.is_autocast_enabled("cpu")
-        and not _len_torch_function_stack()  # somebody counts operations
-        and not is_in_torch_dispatch_mode()
-        and not torch._C._are_functorch_transforms_active()
+        and may_run(x)
     )
 
 
