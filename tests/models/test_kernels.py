@@ -15,6 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vidrepro.errors import ConfigError
 from vidrepro.models import kernels
 
 
@@ -31,6 +32,9 @@ def test_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kernels.usable()
     monkeypatch.setenv(kernels.SWITCH, "off")
     assert not kernels.usable()
+    monkeypatch.setenv(kernels.SWITCH, "of")
+    with pytest.raises(ConfigError, match=kernels.SWITCH):
+        kernels.usable()
 
 
 def test_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,6 +115,30 @@ def test_a_changed_part_is_compiled_anew(tmp_path: Path, monkeypatch: pytest.Mon
         for name in ("made_part", "made_whole"):
             del sys.modules[name]
     assert found == [11, 16]
+
+
+@pytest.mark.skipif(not kernels.usable(), reason="numba is missing or switched off")
+@pytest.mark.parametrize("damaged", ["nbi", "nbc"])
+def test_a_damaged_file_on_disk_is_made_again(damaged: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    text = "from vidrepro.models.kernels import kernel\n\n@kernel\ndef thrice(x):\n    return 3 * x\n"
+    name = f"made_thrice_{damaged}"
+    (tmp_path / f"{name}.py").write_text(text)
+
+    def thrice() -> Any:
+        importlib.invalidate_caches()
+        module = importlib.import_module(name)
+        del sys.modules[name]
+        assert module.thrice(5) == 15
+        return module.thrice
+
+    thrice()
+    (file,) = tmp_path.glob(f"__pycache__/*.{damaged}")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:20])
+    assert not thrice().stats.cache_hits
+    assert len(file.read_bytes()) > 20
+    assert thrice().stats.cache_hits
 
 
 @pytest.mark.skipif(not kernels.usable(), reason="numba is missing or switched off")

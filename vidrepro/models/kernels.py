@@ -20,7 +20,9 @@ from torch import Tensor
 from torch.overrides import _len_torch_function_stack
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-SWITCH = "VIDREPRO_KERNELS"  # "off" takes the plain operations everywhere
+from vidrepro.errors import ConfigError
+
+SWITCH = "VIDREPRO_KERNELS"  # "on" if not set; "off" takes the plain operations everywhere
 
 _DTYPES = {torch.float32, torch.float64}
 
@@ -29,8 +31,15 @@ _ARITHMETIC = {"contract", "reassoc", "nsz"}
 
 
 def usable() -> bool:
-    """Whether kernels can be had in this process: numba works here, and `SWITCH` does not turn them off."""
-    return os.environ.get(SWITCH, "on") != "off" and _installed()
+    """Whether kernels can be had in this process: numba works here, and `SWITCH` does not turn them off.
+
+    Raises:
+        ConfigError: if the switch is neither on nor off.
+    """
+    switch = os.environ.get(SWITCH, "on")
+    if switch not in ("on", "off"):
+        raise ConfigError(f"the environment variable {SWITCH} is not understood", given=switch, allowed=["on", "off"])
+    return switch == "on" and _installed()
 
 
 @lru_cache(maxsize=1)
@@ -78,9 +87,25 @@ def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any
     options |= {"nogil": True, "error_model": "numpy"}
     compiled: Callable[..., Any]
     try:
-        compiled = numba.njit(cache=True, **options)(function)
+        compiled = _forgiving(numba.njit(cache=True, **options)(function))
     except RuntimeError:  # neither this folder nor the user's can be written: compiled again by every process
         compiled = numba.njit(**options)(function)
+    return compiled
+
+
+def _forgiving(compiled: Any) -> Any:
+    """A kernel that is compiled anew where its file on disk is damaged, say by a power cut; numba would fail."""
+    on_disk = compiled._cache
+    load = on_disk.load_overload
+
+    def load_or_forget(*key: Any) -> Any:
+        try:
+            return load(*key)
+        except Exception:  # damage to a pickle shows in any of many ways
+            on_disk.flush()
+            return None
+
+    on_disk.load_overload = load_or_forget
     return compiled
 
 
