@@ -1,9 +1,9 @@
-"""Memory layout of a network's weights."""
+"""Memory layout of weights and maps."""
 
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import convert_conv3d_weight_memory_format
 
 
@@ -19,3 +19,10 @@ def to_channels_last(model: nn.Module) -> None:
                 parameter.data = parameter.data.to(memory_format=torch.channels_last)
     else:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def layout_of(x: Tensor) -> torch.memory_format:
+    """How a map ``(B, C, H, W)`` lies in memory: with its pixels last, or with its channels last."""
+    if x.is_contiguous():  # the only question that vmap allows
+        return torch.contiguous_format
+    return torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format

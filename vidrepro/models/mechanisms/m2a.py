@@ -33,6 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidrepro.errors import ModelError
+from vidrepro.models.layout import layout_of
 from vidrepro.models.mechanisms import m2a_fast
 from vidrepro.models.mechanisms.frames import split_frames
 from vidrepro.models.mechanisms.motion import BOUNDARIES, FrameDifference, require_reducible
@@ -241,7 +242,9 @@ class GatedMotionAttention(nn.Module):
         blocks = self.blocks
         if blocks is not None and self._untouched() and m2a_fast.available(x, self.conv_down.weight, blocks.frames):
             return m2a_fast.gated(x, self.conv_down, self.conv_up, blocks, self._features)
-        gate = self.gate(torch.sigmoid(self.conv_up(self._features(self.conv_down(x)))))
+        # The blocks flatten frames: pixels last. The gate is to lie as x does: one pass over two layouts is slow.
+        features = self._features(self.conv_down(x).contiguous()).contiguous(memory_format=layout_of(x))
+        gate = self.gate(torch.sigmoid(self.conv_up(features)))
         # x * gate + x; forward and backward take fewest full-width passes this way (torch.addcmul's most).
         return x * (gate + 1)
 

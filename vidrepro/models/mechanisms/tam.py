@@ -7,10 +7,10 @@ They differ in the channel reduction of the local branch alone: 1 in M2A's, 4 in
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vidrepro.models.layout import layout_of
 from vidrepro.models.mechanisms.frames import split_frames
 from vidrepro.models.mechanisms.motion import require_reducible
 from vidrepro.models.taps import AttentionTap
@@ -69,7 +69,7 @@ class TAMBlock(nn.Module):
         kernels = self.kernels(self._kernels(means).view(clip_count, channels, KERNEL))
         mixed = F.conv2d(series, kernels.view(-1, 1, KERNEL, 1), padding=(KERNEL // 2, 0), groups=clip_count * channels)
         out = mixed.reshape(clips.shape).transpose(1, 2).reshape(x.shape)
-        return out.contiguous(memory_format=_layout(x))
+        return out.contiguous(memory_format=layout_of(x))
 
     def temporal_kernels(self, x: Tensor) -> Tensor:
         """The kernel of every clip and channel: ``(N*C, 3)``, each summing to one."""
@@ -89,7 +89,3 @@ class TAMOriginal(TAMBlock):
 
     def __init__(self, channels: int, frames: int, *, reduction: int = 4) -> None:
         super().__init__(channels, frames, reduction)
-
-
-def _layout(x: Tensor) -> torch.memory_format:
-    return torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
