@@ -26,23 +26,35 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def test_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def asked_afresh() -> Iterator[None]:
+    kernels.usable.cache_clear()
+    yield
+    kernels.usable.cache_clear()
+
+
+@pytest.mark.usefixtures("asked_afresh")
+@pytest.mark.parametrize(("switch", "usable"), [(None, True), ("on", True), ("off", False)])
+def test_the_switch(switch: str | None, usable: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "_installed", lambda: True)
     monkeypatch.delenv(kernels.SWITCH, raising=False)
-    assert kernels.usable()
-    monkeypatch.setenv(kernels.SWITCH, "off")
-    assert not kernels.usable()
+    if switch is not None:
+        monkeypatch.setenv(kernels.SWITCH, switch)
+    assert kernels.usable() is usable
+
+
+@pytest.mark.usefixtures("asked_afresh")
+def test_a_switch_that_is_misspelt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(kernels.SWITCH, "of")
     with pytest.raises(ConfigError, match=kernels.SWITCH):
         kernels.usable()
 
 
+@pytest.mark.usefixtures("asked_afresh")
 def test_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(kernels.SWITCH, raising=False)
     monkeypatch.setitem(sys.modules, "numba", None)  # an import of it fails
-    kernels._installed.cache_clear()
     assert not kernels.usable()
-    kernels._installed.cache_clear()
 
 
 def test_where_no_folder_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import io
 from typing import Any
 
 import pytest
@@ -46,7 +48,7 @@ def both_ways(module: nn.Module, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> 
     found = learn(module, x, loss_weights)
     assert is_fast(found[0])
     with monkeypatch.context() as patch:
-        patch.setenv(kernels.SWITCH, "off")
+        patch.setattr(kernels, "usable", lambda: False)
         expected = learn(module, x, loss_weights)
     assert not is_fast(expected[0])
     return list(zip(found, expected, strict=True))
@@ -194,26 +196,94 @@ def test_steps_aside_for_whoever_listens(part: str) -> None:
 def test_where_plain_operations_run(monkeypatch: pytest.MonkeyPatch) -> None:
     module = GatedMotionAttention(16, 2)
     x = torch.randn(2, 16, 4, 4)
-    weight = module.conv_down.weight
-    assert m2a_fast.available(x, weight, 2)
-    assert not m2a_fast.available(x.to(memory_format=torch.channels_last), weight, 2)
-    assert not m2a_fast.available(x.double(), weight, 2)
-    assert not m2a_fast.available(x.bfloat16(), weight.bfloat16(), 2)
-    assert not m2a_fast.available(x[:0], weight, 2)
-    assert not m2a_fast.available(x, weight, 3)
+    learnt = module._learnt()
+    assert m2a_fast.available(x, learnt, 2)
+    assert not m2a_fast.available(x.to(memory_format=torch.channels_last), learnt, 2)
+    assert not m2a_fast.available(x.double(), learnt, 2)
+    assert not m2a_fast.available(x[:0], learnt, 2)
+    assert not m2a_fast.available(x, learnt, 3)
+    assert not m2a_fast.available(torch._neg_view(x), learnt, 2)
     with torch.no_grad():
-        assert not m2a_fast.available(x, weight, 2)
+        assert not m2a_fast.available(x, learnt, 2)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert not m2a_fast.available(x, weight, 2)
+        assert not m2a_fast.available(x, learnt, 2)
     torch.set_num_threads(2)
-    assert not m2a_fast.available(x, weight, 2)  # a clip for each thread, at least
+    assert not m2a_fast.available(x, learnt, 2)  # a clip for each thread, at least
     torch.set_num_threads(1)
     assert "_Gated" not in str(torch.jit.trace(module, x).inlined_graph)
     assert torch.func.vmap(module)(x[None]).shape == (1, *x.shape)
     assert not is_fast(GatedMotionAttention(16, 2, motion="tea")(x))
     assert not is_fast(GatedMotionAttention(16, 2, attention="tam")(x))
-    monkeypatch.setenv(kernels.SWITCH, "off")
-    assert not m2a_fast.available(x, weight, 2)
+    monkeypatch.setattr(kernels, "usable", lambda: False)
+    assert not m2a_fast.available(x, learnt, 2)
+
+
+def test_the_tensors_of_the_convolutions_have_to_fit() -> None:
+    """Kernels read them from memory, as numbers of the input's type and so many: nothing else may get there."""
+    module, x = GatedMotionAttention(16, 2), torch.randn(2, 16, 4, 4)
+    learnt = module._learnt()
+    assert m2a_fast.available(x, learnt, 2)
+    for place, tensor in enumerate(learnt):
+        assert tensor is not None
+        wide = torch.stack([tensor, tensor], -1)
+        for other in (None, tensor.double(), tensor.bfloat16(), tensor[:1], wide[..., 0], torch._neg_view(tensor)):
+            assert not m2a_fast.available(x, (*learnt[:place], other, *learnt[place + 1 :]), 2), (place, other)
+    with pytest.raises(RuntimeError, match="24"):
+        module(torch.randn(2, 24, 4, 4))
+
+
+def test_tensors_of_another_class_take_the_plain_operations() -> None:
+    class Noted(torch.Tensor):
+        pass
+
+    x = torch.randn(2, 16, 4, 4).as_subclass(Noted)
+    assert not is_fast(GatedMotionAttention(16, 2)(x))
+
+
+@pytest.mark.parametrize("how", ["copied", "pickled"])
+def test_a_copy_has_listeners_of_its_own(how: str) -> None:
+    module = GatedMotionAttention(16, 2)
+    if how == "copied":
+        other = copy.deepcopy(module)
+    else:
+        file = io.BytesIO()
+        torch.save(module, file)
+        file.seek(0)
+        other = torch.load(file, weights_only=False)
+    x = torch.randn(2, 16, 4, 4)
+    assert is_fast(other(x))
+    other.conv_up.register_forward_hook(lambda *_: None)
+    assert not is_fast(other(x))
+    assert is_fast(module(x))
+
+
+def test_a_part_that_was_replaced_is_used() -> None:
+    module, x = GatedMotionAttention(16, 2), torch.randn(2, 16, 4, 4)
+    module.attention = nn.Identity()
+    assert not is_fast(module(x))
+    parametrised = GatedMotionAttention(16, 2)
+    nn.utils.parametrizations.weight_norm(parametrised.conv_down)
+    assert not is_fast(parametrised(x))
+
+
+def test_the_gate_is_as_exact_as_torch_s() -> None:
+    numba = pytest.importorskip("numba")
+    from vidrepro.models.mechanisms.m2a_products import squash_four
+
+    @numba.njit
+    def squash(values: Any) -> None:
+        for place in range(0, len(values), 64):
+            squash_four(values, place)
+
+    z = torch.linspace(-86, 86, 64 * 1000)
+    exact, found, of_torch = z.double().sigmoid(), z.clone(), z.sigmoid()
+    squash(found.numpy())
+    assert ((found - exact).abs() / exact).max() < 3e-7
+    assert ((of_torch - exact).abs() / exact).max() > 5e-8  # so much is rounding
+    ends = torch.tensor([torch.inf, -torch.inf, torch.nan, 1e30, -1e30, 0.0, -0.0, 87.5]).repeat(8)
+    expected = ends.sigmoid()
+    squash(ends.numpy())
+    torch.testing.assert_close(ends, expected, rtol=3e-7, atol=2e-38, equal_nan=True)
 
 
 def test_no_whole_number_of_clips() -> None:

@@ -53,7 +53,7 @@ def test_where_it_is_the_convolution() -> None:
 @pytest.mark.parametrize("independent", [True, False])
 def test_a_shell_learns_the_same_either_way(spec: str, independent: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """For frames that resemble each other and such that do not, where attention is one-hot."""
-    monkeypatch.setenv(kernels.SWITCH, "off")
+    monkeypatch.setattr(kernels, "usable", lambda: False)
     torch.manual_seed(0)
     module = build_mechanism(spec, 32, 4).double()
     x = torch.randn(2, 4, 32, 12, 12, dtype=torch.float64)
@@ -72,7 +72,7 @@ def test_a_shell_learns_the_same_either_way(spec: str, independent: bool, monkey
 
 
 def test_gradients_of_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(kernels.SWITCH, "off")
+    monkeypatch.setattr(kernels, "usable", lambda: False)
     torch.manual_seed(0)
     module = build_mechanism("m2a", 8, 2).double()
     names = [name for name, _ in module.named_parameters()]

@@ -16,7 +16,8 @@ from typing import Any
 from zlib import crc32
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch._C import _are_functorch_transforms_active, _get_tracing_state, _is_any_autocast_enabled
 from torch.overrides import _len_torch_function_stack
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
@@ -25,13 +26,17 @@ from vidrepro.errors import ConfigError
 SWITCH = "VIDREPRO_KERNELS"  # "on" if not set; "off" takes the plain operations everywhere
 
 _DTYPES = {torch.float32, torch.float64}
+_TENSORS = {Tensor, nn.Parameter}  # others may not be what they seem
 
 # Sums may be taken in any order, as torch takes them; NaN and infinity keep their meaning.
 _ARITHMETIC = {"contract", "reassoc", "nsz"}
 
 
+@lru_cache(maxsize=1)
 def usable() -> bool:
     """Whether kernels can be had in this process: numba works here, and `SWITCH` does not turn them off.
+
+    The switch is read once: reading it takes as long as all that `may_run` asks besides.
 
     Raises:
         ConfigError: if the switch is neither on nor off.
@@ -42,7 +47,6 @@ def usable() -> bool:
     return switch == "on" and _installed()
 
 
-@lru_cache(maxsize=1)
 def _installed() -> bool:
     try:
         import numba  # noqa: F401
@@ -55,15 +59,16 @@ def may_run(x: Tensor) -> bool:
     """Whether kernels may stand in for plain operations on this tensor: in eager, unwatched work on a CPU."""
     return (
         not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
         and usable()
+        and type(x) in _TENSORS
         and x.is_cpu
         and x.dtype in _DTYPES
         and x.numel() > 0
-        and not torch.is_autocast_enabled("cpu")
+        and _get_tracing_state() is None
+        and not _is_any_autocast_enabled()
         and not _len_torch_function_stack()  # somebody counts operations
         and not is_in_torch_dispatch_mode()
-        and not torch._C._are_functorch_transforms_active()
+        and not _are_functorch_transforms_active()
     )
 
 
@@ -125,12 +130,12 @@ def _stamp(files: set[str]) -> int:
     return crc32(repr([(file, stat.st_mtime_ns, stat.st_size) for file, stat in stats]).encode())
 
 
-def in_parts(count: int, work: Callable[[int, int], None]) -> None:
-    """``work(first, end)`` for parts of ``range(count)``, on as many threads as torch has."""
+def in_parts(count: int, work: Callable[[int, int], None]) -> int:
+    """``work(first, end)`` for parts of ``range(count)``, on as many threads as torch has; how many they were."""
     parts = min(count, torch.get_num_threads())
     if parts < 2:
         work(0, count)
-        return
+        return 1
     edges = [count * part // parts for part in range(parts + 1)]
     others = [_threads(os.getpid(), parts).submit(work, *edge) for edge in pairwise(edges[1:])]
     try:
@@ -139,6 +144,7 @@ def in_parts(count: int, work: Callable[[int, int], None]) -> None:
         wait(others)
     for other in others:
         other.result()  # so that its error is raised here
+    return parts
 
 
 @lru_cache(maxsize=1)

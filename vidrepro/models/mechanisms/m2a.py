@@ -236,12 +236,16 @@ class GatedMotionAttention(nn.Module):
         self.normalises = norm == "always" or (norm == "with-attention" and self.attention is not None)
         self.skip = skip if self.attention is not None else "none"
         self.gate = AttentionTap("gate", ("N*T", "C", "H", "W"), frames=frames)
-        self.blocks = self._own_blocks(frames)
+        self._blocks = self._own_blocks(frames)
+        # As they were made; looked at in every forward pass, where to go through them by name takes long.
+        self._parts = tuple(self._modules.values())
+        self._hooks = tuple(hooks for part in self.modules() if part is not self for hooks in _hooks_of(part))
 
     def forward(self, x: Tensor) -> Tensor:
-        blocks = self.blocks
-        if blocks is not None and self._untouched() and m2a_fast.available(x, self.conv_down.weight, blocks.frames):
-            return m2a_fast.gated(x, self.conv_down, self.conv_up, blocks, self._features)
+        if self._blocks is not None and self._untouched():
+            learnt = self._learnt()
+            if m2a_fast.available(x, learnt, self._blocks.frames):
+                return m2a_fast.gated(x, learnt, self._blocks, self._features)
         # The blocks flatten frames: pixels last. The gate is to lie as x does: one pass over two layouts is slow.
         features = self._features(self.conv_down(x).contiguous()).contiguous(memory_format=layout_of(x))
         gate = self.gate(torch.sigmoid(self.conv_up(features)))
@@ -272,13 +276,19 @@ class GatedMotionAttention(nn.Module):
 
     def _untouched(self) -> bool:
         """Whether all parts are as they were made, and nobody listens to one."""
-        tap = () if self.attention is None else (self.attention.tap,)
-        for part in (*self._modules.values(), *tap):
-            if part is not None and (
-                part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks
-            ):
-                return False
-        return type(self.conv_down) is type(self.conv_up) is PointwiseConv2d
+        return not any(self._hooks) and tuple(self._modules.values()) == self._parts
+
+    def _learnt(self) -> m2a_fast.Learnt:
+        """The weights and biases of both convolutions; None for what is computed from others."""
+        down: Any = self._modules["conv_down"]
+        up: Any = self._modules["conv_up"]
+        weights, others = down._parameters, up._parameters
+        return weights.get("weight"), weights.get("bias"), others.get("weight"), others.get("bias")
 
     def extra_repr(self) -> str:
         return f"normalises={self.normalises}, skip={self.skip}"
+
+
+def _hooks_of(module: nn.Module) -> tuple[Any, ...]:
+    """The module's dictionaries of hooks, which last as long as it does."""
+    return module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks

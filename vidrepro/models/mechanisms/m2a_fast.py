@@ -12,25 +12,30 @@ counted, on a GPU, with another paper's blocks, or where somebody listens to a p
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd import Function
 
 from vidrepro.models.kernels import in_parts, may_run
 
 MOST_PARTS = 8  # that threads can share
+_LIKE = {torch.float32: np.float32(0), torch.float64: np.float64(0)}
+
+Learnt = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]  # weight and bias of both convolutions
 
 
 class Blocks(NamedTuple):
     """What a shell does between its convolutions, in the kernels' numbers."""
 
     frames: int
-    normalises: bool
+    normalises: int
     motion: int
-    attends: bool
+    attends: int
     skip: int
 
     @classmethod
@@ -40,66 +45,112 @@ class Blocks(NamedTuple):
         return cls(frames, normalises, motion, attends, ("none", "reduced", "attention-input").index(skip))
 
 
-def available(x: Tensor, weight: Tensor, frames: int) -> bool:
+def available(x: Tensor, learnt: Learnt, frames: int) -> bool:
     """Whether `gated` may stand in for the plain operations on clips of so many frames, as far as these tell."""
     return (
         torch.is_grad_enabled()
         and x.dim() == 4
         and x.is_contiguous()
-        and weight.is_cpu
-        and x.dtype == weight.dtype
+        and not x.is_neg()
         and len(x) % frames == 0
         and len(x) >= frames * torch.get_num_threads()  # a thread takes whole clips
         and may_run(x)
+        and _fit(x, learnt)
     )
 
 
-def gated(x: Tensor, down: nn.Conv2d, up: nn.Conv2d, blocks: Blocks, plain: Callable[[Tensor], Tensor]) -> Tensor:
+def _fit(x: Tensor, learnt: Learnt) -> bool:
+    """Whether the convolutions' tensors are what kernels may read from memory as numbers of so many channels."""
+    if learnt[0] is None:
+        return False
+    many, few = x.shape[1], len(learnt[0])
+    for tensor, size in zip(learnt, (few * many, few, few * many, many), strict=True):
+        if tensor is None or tensor.dtype is not x.dtype or tensor.numel() != size:
+            return False
+        if not (tensor.is_cpu and tensor.is_contiguous()) or tensor.is_neg():
+            return False
+    return True
+
+
+def gated(x: Tensor, learnt: Learnt, blocks: Blocks, plain: Callable[[Tensor], Tensor]) -> Tensor:
     """``x * sigmoid(up(blocks(down(x)))) + x`` for ``(N*T, C, H, W)``.
 
     Args:
         plain: the blocks by plain operations, for gradients of gradients.
     """
-    out: Tensor = _Gated.apply(x, down.weight, down.bias, up.weight, up.bias, blocks, plain)
+    out: Tensor = _Gated.apply(x, *learnt, blocks, plain)
     return out
 
 
 class _Gated(Function):
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> Tensor:
-        from vidrepro.models.mechanisms import m2a_kernels as kernels
-
-        x, down, *_, blocks, plain = inputs
-        frames, few = blocks.frames, len(down)
-        clips, size = len(x) // frames, frames * few * x.shape[2] * x.shape[3]
-        kept = x.new_empty(clips, 3 * size + frames * (2 + frames))
+    def forward(ctx: Any, x: Tensor, *others: Any) -> Tensor:
+        kernels = _kernels()
+        *learnt, blocks, plain = others
+        work = _work(blocks, len(learnt[0]), x.shape)
+        kept = x.new_empty(work.kept)
         out = torch.empty_like(x)
-        arrays = [each.detach().numpy() for each in inputs[:5]]
-        filled = kept.numpy(), out.numpy()
-        in_parts(len(kept), lambda first, end: kernels.forward(*arrays, blocks, first, end, *filled))
-        ctx.blocks, ctx.plain = blocks, plain
-        ctx.save_for_backward(*inputs[:5], kept)
+        addresses = [tensor.data_ptr() for tensor in (x, *learnt, kept, out)]
+        like = _LIKE[x.dtype]
+        in_parts(work.clips, lambda first, end: kernels.forward(like, work.numbers, *addresses, first, end))
+        ctx.work, ctx.plain = work, plain
+        ctx.save_for_backward(x, *learnt, kept)
         return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
             return _again(ctx, gradient)
-        from vidrepro.models.mechanisms import m2a_kernels as kernels
+        kernels = _kernels()
+        work: _Work = ctx.work
+        x, down, down_bias, up, up_bias, kept = ctx.saved_tensors
+        gradient = gradient.resolve_neg().contiguous()
+        found = [torch.empty_like(tensor) for tensor in (x, down, down_bias, up, up_bias)]
+        rest = x.new_empty(work.rest)
+        read = [tensor.data_ptr() for tensor in (x, gradient, down, up, up_bias, kept)]
+        written = [tensor.data_ptr() for tensor in (*found, rest)]
+        like, parts = _LIKE[x.dtype], work.parts
+        done = in_parts(
+            parts,
+            lambda first, end: kernels.backward(like, work.numbers, *read, *written, parts, first, end),
+        )
+        if done > 1:
+            kernels.add_up(like, *written[1:], parts, x.shape[1], len(down))
+        return *found, None, None
 
-        x, down, _, up, up_bias, kept = ctx.saved_tensors
-        few, many = down.shape[:2]
-        of_x = torch.empty_like(x)
-        sizes = few * many, few, few * many, many
-        summed = x.new_empty(min(len(kept), MOST_PARTS), sum(sizes))
-        arrays = [each.detach().numpy() for each in (x, gradient.contiguous(), down, up, up_bias)]
-        filled = of_x.numpy(), summed.numpy()
-        kept = kept.numpy()
-        in_parts(len(summed), lambda first, end: kernels.backward(*arrays, ctx.blocks, kept, first, end, *filled))
-        if len(summed) > 1:
-            kernels.add_up(filled[1])
-        of_down, of_down_bias, of_up, of_up_bias = summed[0].split_with_sizes(sizes)
-        return of_x, of_down.view(down.shape), of_down_bias, of_up.view(up.shape), of_up_bias, None, None
+
+class _Work(NamedTuple):
+    """A shell's work on maps of one shape.
+
+    Attributes:
+        numbers: what the kernels read of it.
+        clips, parts: how many there are, and how many parts they make, each of which sums up its own gradients.
+        kept, rest: shapes of the kernels' tensors of these names.
+    """
+
+    numbers: Any
+    clips: int
+    parts: int
+    kept: tuple[int, int]
+    rest: tuple[int, int]
+
+
+@lru_cache(maxsize=256)
+def _work(blocks: Blocks, few: int, shape: torch.Size) -> _Work:
+    count, many, height, width = shape
+    frames, pixels = blocks.frames, height * width
+    clips = count // frames
+    parts = min(clips, MOST_PARTS)
+    size = 3 * frames * few * pixels + frames * (2 + frames)
+    numbers = np.array([*blocks, clips, many, pixels, few, size], np.int64)
+    return _Work(numbers, clips, parts, (clips, size), (parts - 1, 2 * few * many + few + many))
+
+
+@lru_cache(maxsize=1)
+def _kernels() -> Any:
+    from vidrepro.models.mechanisms import m2a_kernels
+
+    return m2a_kernels
 
 
 def _again(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:

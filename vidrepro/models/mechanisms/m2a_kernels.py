@@ -17,74 +17,124 @@ import numpy as np
 
 from vidrepro.models.kernels import kernel
 from vidrepro.models.mechanisms.m2a_between import attend, of_attend, plus, total
-from vidrepro.models.mechanisms.m2a_products import add_product, add_products_of_rows, fetch, piece
+from vidrepro.models.mechanisms.m2a_products import add_product, add_products_of_rows, at, fetch, piece, squash_four
 
 _ROWS = 8  # channels of a wide map worked on at once
 _LANES = 16  # numbers to which rows are aligned
 _FAST = 57_000  # bytes that stay in the fastest cache, more or less
-_STEP = 64  # numbers between two fetches
+_STEP = 64  # numbers that become gates at once, and between two fetches
 _LINE = 64  # bytes that are fetched at once
 _single = np.float32
 _piece = piece("contract", "reassoc", "nsz")
 
 
 @kernel
-def forward(x, down, down_bias, up, up_bias, blocks, first, end, kept, out):
-    """The shell, for clips from `first` to `end`: fills `out`, and `kept`: for each clip what the gradient needs.
+def forward(like, numbers, x, down, down_bias, up, up_bias, kept, out, first, end):
+    """The shell, for clips from `first` to `end`: fills `out`, and `kept` with what the gradient needs.
 
     Args:
-        blocks: see `vidrepro.models.mechanisms.m2a_between`.
+        like: any number of the tensors' type. They are given by their addresses: to take one after another for an array
+            lasts longer than the loops over a small map.
+        numbers: see `_read`.
         kept: ``(N, size)``, see `_parts`.
     """
-    frames, pixels = blocks[0], x.shape[2] * x.shape[3]
-    many, few = x.shape[1], len(down)
-    wide, results = x.reshape(-1, frames, many, pixels), out.reshape(-1, frames, many, pixels)
-    scratch = _aligned(_ROWS + few, _row(frames, pixels, few, x.itemsize), x)
+    blocks, shape, few, size = _read(numbers)
+    clips, frames, many, pixels = shape
+    wide, results, places = at(x, like, shape), at(out, like, shape), at(kept, like, (clips, size))
+    weights, biases = at(down, like, (few, many)), at(down_bias, like, (few,))
+    other_weights, other_biases = at(up, like, (many, few)), at(up_bias, like, (many,))
+    scratch = _aligned(_ROWS + few, _row(frames, pixels, few, wide.itemsize), wide)
     for clip in range(first, end):
-        reduced, tokens, features, behaviour = _parts(kept[clip], frames, pixels, few)
-        _reduce(wide[clip], down.reshape(few, many), down_bias, scratch, reduced)
+        reduced, tokens, features, behaviour = _parts(places[clip], frames, pixels, few)
+        _reduce(wide[clip], weights, biases, scratch, reduced)
         attend(_flat(reduced), blocks, behaviour, tokens, _flat(features))
-        _expand(wide[clip], features, up.reshape(many, few), up_bias, scratch, results[clip])
+        _expand(wide[clip], features, other_weights, other_biases, scratch, results[clip])
 
 
 @kernel
-def backward(x, gradient, down, up, up_bias, blocks, kept, first, end, of_x, summed):
-    """The gradients, from what `forward` kept of all clips, for parts of the clips from `first` to `end`.
+def backward(
+    like,
+    numbers,
+    x,
+    gradient,
+    down,
+    up,
+    up_bias,
+    kept,
+    of_x,
+    of_down,
+    of_down_bias,
+    of_up,
+    of_up_bias,
+    rest,
+    parts,
+    first,
+    end,
+):
+    """The gradients, from what `forward` kept of all clips, for the parts of the clips from `first` to `end`.
 
     Args:
-        of_x: that of x.
-        summed: ``(parts, ...)``, those of the other arguments of `forward`, one after another.
+        of_x, of_down, of_down_bias, of_up, of_up_bias: those of the arguments of `forward`.
+        rest: ``(parts - 1, ...)``: the last four, one after another, for the parts after the first.
+        parts: how many there are. One call for all of them adds up their shares; else `add_up` has to.
     """
-    frames, pixels = blocks[0], x.shape[2] * x.shape[3]
-    many, few, clips = x.shape[1], len(down), len(kept)
-    wide, flows = x.reshape(-1, frames, many, pixels), gradient.reshape(-1, frames, many, pixels)
-    results = of_x.reshape(-1, frames, many, pixels)
-    scratch = _aligned(2 * _ROWS + 2 * (few + 4), _row(frames, pixels, few, x.itemsize), x)
-    of_features, of_reduced = np.empty((frames, few, pixels), x.dtype), np.empty((frames, few, pixels), x.dtype)
-    of_tokens = np.empty((frames, few * pixels), x.dtype)
-    edges = few * many, few * many + few, 2 * few * many + few
+    blocks, shape, few, size = _read(numbers)
+    clips, frames, many, pixels = shape
+    wide, flows, results = at(x, like, shape), at(gradient, like, shape), at(of_x, like, shape)
+    places = at(kept, like, (clips, size))
+    weights, other_weights, biases = at(down, like, (few, many)), at(up, like, (many, few)), at(up_bias, like, (many,))
+    scratch = _aligned(2 * _ROWS + 2 * (few + 4), _row(frames, pixels, few, wide.itemsize), wide)
+    of_features, of_reduced = np.empty((frames, few, pixels), wide.dtype), np.empty((frames, few, pixels), wide.dtype)
+    of_tokens = np.empty((frames, few * pixels), wide.dtype)
     for part in range(first, end):
-        summed[part] = 0
-        of_down, of_down_bias = summed[part, : edges[0]].reshape(few, many), summed[part, edges[0] : edges[1]]
-        of_up, of_up_bias = summed[part, edges[1] : edges[2]].reshape(many, few), summed[part, edges[2] :]
-        for clip in range(clips * part // len(summed), clips * (part + 1) // len(summed)):
-            reduced, tokens, features, behaviour = _parts(kept[clip], frames, pixels, few)
+        if part:
+            a, b, c, d = _in_rest(like, rest, part, many, few)
+        else:
+            a, b, c, d = of_down, of_down_bias, of_up, of_up_bias
+        of_weights, of_biases = at(a, like, (few, many)), at(b, like, (few,))
+        of_others, of_other_biases = at(c, like, (many, few)), at(d, like, (many,))
+        of_weights[:], of_biases[:], of_others[:], of_other_biases[:] = 0, 0, 0, 0
+        for clip in range(clips * part // parts, clips * (part + 1) // parts):
+            reduced, tokens, features, behaviour = _parts(places[clip], frames, pixels, few)
             _of_expand(
-                *(wide[clip], flows[clip], features, up.reshape(many, few), up_bias, scratch),
-                *(of_features, results[clip], of_up, of_up_bias),
+                *(wide[clip], flows[clip], features, other_weights, biases, scratch),
+                *(of_features, results[clip], of_others, of_other_biases),
             )
             of_attend(_flat(reduced), blocks, behaviour, tokens, _flat(of_features), of_tokens, _flat(of_reduced))
-            _of_reduce(
-                *(wide[clip], of_reduced, down.reshape(few, many), scratch),
-                *(results[clip], of_down, of_down_bias),
-            )
+            _of_reduce(wide[clip], of_reduced, weights, scratch, results[clip], of_weights, of_biases)
+    if end - first == parts:
+        add_up(like, of_down, of_down_bias, of_up, of_up_bias, rest, parts, many, few)
 
 
 @kernel
-def add_up(summed):
-    """Add all rows to the first, in their order."""
-    for part in range(1, len(summed)):
-        plus(summed[part], summed[0])
+def add_up(like, of_down, of_down_bias, of_up, of_up_bias, rest, parts, many, few):
+    """Add the shares of all parts after the first to those of the first, in their order."""
+    sizes = few * many, few, few * many, many
+    addresses = of_down, of_down_bias, of_up, of_up_bias
+    for part in range(1, parts):
+        own = _in_rest(like, rest, part, many, few)
+        for n in range(4):
+            plus(at(own[n], like, (sizes[n],)), at(addresses[n], like, (sizes[n],)))
+
+
+@_piece
+def _in_rest(like, rest, part, many, few):
+    """Where a part's share of the learnt tensors' gradients is."""
+    itemsize = at(rest, like, (1,)).itemsize
+    first = rest + (part - 1) * (2 * few * many + few + many) * itemsize
+    second = first + few * many * itemsize
+    third = second + few * itemsize
+    return first, second, third, third + few * many * itemsize
+
+
+@_piece
+def _read(numbers):
+    """What a shell does between its convolutions (see `m2a_between`); the wide maps' shape ``(N, T, C, P)``; how many
+    channels it reduces them to; and how many numbers `forward` keeps of a clip.
+    """
+    blocks = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
+    shape = numbers[5], numbers[0], numbers[6], numbers[7]
+    return blocks, shape, numbers[8], numbers[9]
 
 
 @_piece
@@ -106,7 +156,7 @@ def _parts(kept, frames, pixels, few):
 def _row(frames, pixels, few, itemsize):
     """How long a row of a tile is, at most."""
     count, width = _tile(frames, pixels, few, itemsize)
-    return -(-count * width // _LANES) * _LANES
+    return _whole(count * width)
 
 
 @_piece
@@ -199,8 +249,16 @@ def _reduce(x, weight, bias, scratch, reduced):
                     source, at, start = x[f], channel, a
                 else:
                     _take(x, channel, rows, f, e, a, b, scratch, 0)
-                add_product(weight, 0, channel, False, source, at, start, scratch, _ROWS, few, rows, size)
+                add_product(weight, 0, channel, False, source, at, start, scratch, _ROWS, few, rows, _whole(size))
             _put(scratch, _ROWS, few, f, e, a, b, reduced)
+
+
+@_piece
+def _whole(size):
+    """So many numbers of a row that whole vectors hold them: what stands behind a tile's is never looked at, and one
+    number after another takes as long as vectors.
+    """
+    return -(-size // _LANES) * _LANES
 
 
 @_piece
@@ -221,18 +279,23 @@ def _open(weight, bias, channel, rows, tile, scratch, first, second, third):
     _, many, pixels = first.shape
     for row in range(rows):
         scratch[row, :size] = bias[channel + row]
-    add_product(weight, channel, 0, False, scratch, _ROWS, 0, scratch, 0, rows, few, size)
+    add_product(weight, channel, 0, False, scratch, _ROWS, 0, scratch, 0, rows, few, _whole(size))
     for row in range(rows):
-        p = 0
-        while p < size:
+        frame, pixel = f, 0
+        for p in range(0, size, _STEP):
             end = min(p + _STEP, size)
-            _squash(scratch[row, p:end])
-            place = ((f + p // (b - a)) * many + channel + row) * pixels + a + p % (b - a)
+            if end - p == _STEP and weight.itemsize == 4:
+                squash_four(scratch, row * scratch.shape[1] + p)
+            else:
+                _squash(scratch[row, p:end])
+            place = (frame * many + channel + row) * pixels + a + pixel
             for ahead in range(place, place + end - p, _LINE // first.itemsize):
                 fetch(first, ahead)
                 fetch(second, ahead)
                 fetch(third, ahead)
-            p = end
+            pixel += _STEP
+            while pixel >= b - a:
+                pixel, frame = pixel - (b - a), frame + 1
 
 
 @kernel
@@ -287,7 +350,7 @@ def _of_expand(x, of_out, features, weight, bias, scratch, of_features, of_x, of
                             result[p] = gradient * (one + value)
                 for row in range(rows):
                     of_bias[channel + row] += total(scratch[row, :size])
-                add_product(weight, 0, channel, True, scratch, 0, 0, scratch, sums, few, rows, size)
+                add_product(weight, 0, channel, True, scratch, 0, 0, scratch, sums, few, rows, _whole(size))
                 add_products_of_rows(scratch, 0, rows, scratch, _ROWS, 0, few, size, of_weight, channel, 0)
             _put(scratch, sums, few, f, e, a, b, of_features)
 
@@ -316,7 +379,7 @@ def _of_reduce(x, of_reduced, weight, scratch, of_x, of_weight, of_bias):
                     _take(x, channel, rows, f, e, a, b, scratch, 0)
                 add_products_of_rows(scratch, _ROWS, few, source, at, start, rows, size, of_weight, 0, channel)
                 scratch[extra : extra + rows, :size] = 0
-                add_product(weight, channel, 0, True, scratch, _ROWS, 0, scratch, extra, rows, few, size)
+                add_product(weight, channel, 0, True, scratch, _ROWS, 0, scratch, extra, rows, few, _whole(size))
                 for frame in range(f, e):
                     start = (frame - f) * (b - a)
                     for row in range(rows):
