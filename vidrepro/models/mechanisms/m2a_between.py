@@ -12,11 +12,12 @@ import math
 import numpy as np
 
 from vidrepro.models.kernels import kernel
-from vidrepro.models.mechanisms.m2a_products import add_product, piece
+from vidrepro.models.mechanisms.m2a_products import LANES, ROWS, add_product, add_products_of_rows, piece
 
 NONE, ZEROS, FIRST = range(3)  # the motion: none, or what the frame after the last is
 REDUCED, ATTENDED = 1, 2  # the skip: what entered the norm, or the attention
 _EPSILON = 1e-5  # of the layer norm
+_STRETCH = 512  # numbers of every frame that stay in the fastest cache
 _piece = piece("contract", "reassoc", "nsz")
 
 
@@ -36,18 +37,18 @@ def attend(reduced, blocks, kept, tokens, features):
                 _subtract(reduced[following], kept[following], tokens[frame])
             else:
                 _negate(tokens[frame])
+    if not attends:
+        features[:] = tokens
+        return
+    scores = np.empty((frames, frames), reduced.dtype)
+    _dots(tokens, tokens, scores)
     for frame in range(frames):
-        weights = kept[frame, 2:]
-        if not attends:
-            features[frame] = tokens[frame]
-            continue
-        _attention(tokens, frame, weights)
+        _attention(scores[frame], tokens.shape[1], kept[frame, 2:])
         if skip == NONE:
             features[frame] = 0
         else:
             features[frame] = reduced[frame] if skip == REDUCED else tokens[frame]
-    if attends:
-        add_product(kept, 0, 2, False, tokens, 0, 0, features, 0, frames, frames, reduced.shape[1])
+    add_product(kept, 0, 2, False, tokens, 0, 0, features, 0, frames, frames, reduced.shape[1])
 
 
 @kernel
@@ -58,8 +59,9 @@ def of_attend(reduced, blocks, kept, tokens, of_features, of_tokens, of_reduced)
     share = reduced.dtype.type(1 / width)
     if attends:
         of_scores = np.empty((frames, frames), reduced.dtype)
+        _dots(of_features, tokens, of_scores)
         for frame in range(frames):
-            _of_attention(tokens, of_features[frame], kept[frame, 2:], of_scores[frame])
+            _of_attention(of_scores[frame], width, kept[frame, 2:])
         both = of_scores + of_scores.T  # tokens are queries and keys
         for frame in range(frames):
             of_tokens[frame] = 0
@@ -122,11 +124,11 @@ def _along(flow, values, mean):
 
 
 @piece("contract")
-def _attention(tokens, frame, weights):
+def _attention(scores, width, weights):
     """How one frame attends to all."""
     highest = -np.inf
     for other in range(weights.shape[0]):
-        weights[other] = _dot(tokens[frame], tokens[other]) / math.sqrt(tokens.shape[1])
+        weights[other] = scores[other] / math.sqrt(width)
         highest = max(highest, weights[other])
     total = 0.0
     for other in range(weights.shape[0]):
@@ -137,13 +139,28 @@ def _attention(tokens, frame, weights):
 
 
 @piece("contract")
-def _of_attention(tokens, flow, weights, of_scores):
+def _of_attention(of_scores, width, weights):
+    """From the gradient of how one frame attends to that of its scores, in place."""
     total = weights.dtype.type(0)
     for other in range(weights.shape[0]):
-        of_scores[other] = _dot(flow, tokens[other])
         total += of_scores[other] * weights[other]
     for other in range(weights.shape[0]):
-        of_scores[other] = (of_scores[other] - total) * weights[other] / math.sqrt(tokens.shape[1])
+        of_scores[other] = (of_scores[other] - total) * weights[other] / math.sqrt(width)
+
+
+@_piece
+def _dots(left, right, products):
+    """The product of each frame with each."""
+    frames, width = left.shape
+    if frames % ROWS or width % LANES:
+        for one in range(frames):
+            for other in range(frames):
+                products[one, other] = _dot(left[one], right[other])
+        return
+    products[:] = 0
+    for start in range(0, width, _STRETCH):
+        size = min(_STRETCH, width - start)
+        add_products_of_rows(left, 0, start, frames, right, 0, start, frames, size, products, 0, 0)
 
 
 @_piece

@@ -17,10 +17,17 @@ import numpy as np
 
 from vidrepro.models.kernels import kernel
 from vidrepro.models.mechanisms.m2a_between import attend, of_attend, plus, total
-from vidrepro.models.mechanisms.m2a_products import add_product, add_products_of_rows, at, fetch, piece, squash_four
+from vidrepro.models.mechanisms.m2a_products import (
+    LANES,
+    add_product,
+    add_products_of_rows,
+    at,
+    fetch,
+    piece,
+    squash_four,
+)
 
 _ROWS = 8  # channels of a wide map worked on at once
-_LANES = 16  # numbers to which rows are aligned
 _FAST = 57_000  # bytes that stay in the fastest cache, more or less
 _STEP = 64  # numbers that become gates at once, and between two fetches
 _LINE = 64  # bytes that are fetched at once
@@ -167,18 +174,18 @@ def _flat(maps):
 @_piece
 def _tile(frames, pixels, few, itemsize):
     """How many frames, and how many pixels of each, are a tile: whole frames unless one is too large."""
-    fitting = max(_FAST // itemsize // (few + 10), _LANES)
+    fitting = max(_FAST // itemsize // (few + 10), LANES)
     if pixels > fitting:
         width = -(-pixels // -(-pixels // fitting))
-        return 1, -(-width // _LANES) * _LANES
+        return 1, -(-width // LANES) * LANES
     pieces = -(-frames // (fitting // pixels))
     return -(-frames // pieces), pixels
 
 
 @_piece
 def _aligned(rows, size, like):
-    buffer = np.empty(rows * size + _LANES, like.dtype)
-    start = -(buffer.ctypes.data // like.itemsize) % _LANES
+    buffer = np.empty(rows * size + LANES, like.dtype)
+    start = -(buffer.ctypes.data // like.itemsize) % LANES
     return buffer[start : start + rows * size].reshape(rows, size)
 
 
@@ -258,13 +265,13 @@ def _whole(size):
     """So many numbers of a row that whole vectors hold them: what stands behind a tile's is never looked at, and one
     number after another takes as long as vectors.
     """
-    return -(-size // _LANES) * _LANES
+    return -(-size // LANES) * LANES
 
 
 @_piece
 def _lies_well(x, frames, rows):
     """Whether rows can be used where they are."""
-    return frames == 1 and rows == _ROWS and x.shape[2] % _LANES == 0
+    return frames == 1 and rows == _ROWS and x.shape[2] % LANES == 0
 
 
 @_piece
@@ -351,7 +358,7 @@ def _of_expand(x, of_out, features, weight, bias, scratch, of_features, of_x, of
                 for row in range(rows):
                     of_bias[channel + row] += total(scratch[row, :size])
                 add_product(weight, 0, channel, True, scratch, 0, 0, scratch, sums, few, rows, _whole(size))
-                add_products_of_rows(scratch, 0, rows, scratch, _ROWS, 0, few, size, of_weight, channel, 0)
+                add_products_of_rows(scratch, 0, 0, rows, scratch, _ROWS, 0, few, size, of_weight, channel, 0)
             _put(scratch, sums, few, f, e, a, b, of_features)
 
 
@@ -377,7 +384,7 @@ def _of_reduce(x, of_reduced, weight, scratch, of_x, of_weight, of_bias):
                     source, at, start = x[f], channel, a
                 else:
                     _take(x, channel, rows, f, e, a, b, scratch, 0)
-                add_products_of_rows(scratch, _ROWS, few, source, at, start, rows, size, of_weight, 0, channel)
+                add_products_of_rows(scratch, _ROWS, 0, few, source, at, start, rows, size, of_weight, 0, channel)
                 scratch[extra : extra + rows, :size] = 0
                 add_product(weight, channel, 0, True, scratch, _ROWS, 0, scratch, extra, rows, few, _whole(size))
                 for frame in range(f, e):

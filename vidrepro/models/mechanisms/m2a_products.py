@@ -17,8 +17,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+LANES = 16  # numbers that are whole vectors of any type
+ROWS = 4  # lines, and vectors of each, worked on at once
 _BYTES = 64  # of a vector
-_COUNT = 4  # of lines, and of vectors of each, worked on at once
 
 
 def piece(*flags: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -146,22 +147,22 @@ def _crossing() -> Any:
     @intrinsic
     def cross(typingctx, left, at, stride, right, start, step, sums, first, line, vectors):
         def codegen(context, builder, signature, arguments):
-            tools, four = (_Tools(context, builder, signature, arguments, lanes) for lanes in (None, _COUNT))
+            tools, four = (_Tools(context, builder, signature, arguments, lanes) for lanes in (None, ROWS))
             _, at, stride, _, start, step, _, first, line, vectors = arguments
-            slots = [cgutils.alloca_once_value(builder, tools.zero) for _ in range(_COUNT * _COUNT)]
+            slots = [cgutils.alloca_once_value(builder, tools.zero) for _ in range(ROWS * ROWS)]
             with cgutils.for_range(builder, vectors) as loop:
                 along = builder.mul(loop.index, tools.index(tools.lanes))
                 lefts, rights = (
-                    [tools.load(which, first, along, builder.mul(apart, tools.index(i))) for i in range(_COUNT)]
+                    [tools.load(which, first, along, builder.mul(apart, tools.index(i))) for i in range(ROWS)]
                     for which, first, apart in ((0, at, stride), (3, start, step))
                 )
                 for i, slot in enumerate(slots):
-                    tools.accumulate(lefts[i // _COUNT], rights[i % _COUNT], slot)
+                    tools.accumulate(lefts[i // ROWS], rights[i % ROWS], slot)
             totals = [builder.load(slot) for slot in slots]
             together = [tools.sums_of(totals[n : n + tools.lanes]) for n in range(0, len(totals), tools.lanes)]
-            for i in range(_COUNT):
-                of, lane = divmod(i * _COUNT, tools.lanes)
-                own = tools.shuffled(together[of], together[of], list(range(lane, lane + _COUNT)))
+            for i in range(ROWS):
+                of, lane = divmod(i * ROWS, tools.lanes)
+                own = tools.shuffled(together[of], together[of], list(range(lane, lane + ROWS)))
                 place = first, builder.mul(line, tools.index(i))
                 four.store(builder.fadd(four.load(6, *place), own), 6, *place)
             return context.get_dummy_value()
@@ -171,7 +172,7 @@ def _crossing() -> Any:
     return cross
 
 
-_block, _column, _ends = _sums(_COUNT, _COUNT), _sums(_COUNT, 1), _sums(_COUNT, 1, 1)
+_block, _column, _ends = _sums(ROWS, ROWS), _sums(ROWS, 1), _sums(ROWS, 1, 1)
 _vector, _end = _sums(1, 1), _sums(1, 1, 1)
 _cross = _crossing()
 
@@ -227,7 +228,7 @@ def _squashing() -> Any:
                 z = builder.select(builder.fcmp_ordered("<", number(87), z), number(87), z)
                 return builder.select(builder.fcmp_ordered(">", number(-87), z), number(-87), z)
 
-            places = [tools.index(n * tools.lanes) for n in range(_COUNT)]
+            places = [tools.index(n * tools.lanes) for n in range(ROWS)]
             zs = [clamped(tools.load(0, arguments[1], beside)) for beside in places]
             shifted = [builder.fptosi(fused(z, number(-log2), number(128.5)), whole_numbers) for z in zs]
             powers = [
@@ -236,7 +237,7 @@ def _squashing() -> Any:
             wholes = [builder.fsub(builder.sitofp(each, tools.vector), number(128)) for each in shifted]
             rests = [fused(each, number(high), z) for each, z in zip(wholes, zs, strict=True)]
             rests = [fused(each, number(low), rest) for each, rest in zip(wholes, rests, strict=True)]
-            sums = [number(series[0])] * _COUNT
+            sums = [number(series[0])] * ROWS
             for term in series[1:]:
                 sums = [fused(each, rest, number(term)) for each, rest in zip(sums, rests, strict=True)]
             for each, rest, power, beside in zip(sums, rests, powers, places, strict=True):
@@ -268,22 +269,22 @@ def add_product(weights, line, column, turned, rows, first, start, out, target, 
     by_line, by_column = (1, width) if turned else (width, 1)
     i = 0
     while i < lines:
-        together = _COUNT if i + _COUNT <= lines else 1
+        together = ROWS if i + ROWS <= lines else 1
         weight = (line + i) * by_line + column * by_column
         p = 0
         while p < size:
             at, source = (target + i) * stride + p, first * step + start + p
-            if together == _COUNT and p + _COUNT * lanes <= size:
+            if together == ROWS and p + ROWS * lanes <= size:
                 _block(out, at, stride, rows, source, step, weights, weight, by_line, by_column, depth)
-                p += _COUNT * lanes
+                p += ROWS * lanes
             elif p + lanes <= size:
-                if together == _COUNT:
+                if together == ROWS:
                     _column(out, at, stride, rows, source, step, weights, weight, by_line, by_column, depth)
                 else:
                     _vector(out, at, stride, rows, source, step, weights, weight, by_line, by_column, depth)
                 p += lanes
             else:
-                if together == _COUNT:
+                if together == ROWS:
                     _ends(out, at, stride, rows, source, step, weights, weight, by_line, by_column, depth)
                 else:
                     _end(out, at, stride, rows, source, step, weights, weight, by_line, by_column, depth)
@@ -292,22 +293,22 @@ def add_product(weights, line, column, turned, rows, first, start, out, target, 
 
 
 @piece()
-def add_products_of_rows(left, first, lefts, right, line, start, rights, size, sums, by, column):
-    """``sums[by + i, column + j] += sum over p of left[first + i, p] * right[line + j, start + p]``.
+def add_products_of_rows(left, first, begin, lefts, right, line, start, rights, size, sums, by, column):
+    """``sums[by + i, column + j] += sum over p of left[first + i, begin + p] * right[line + j, start + p]``.
 
     For i < lefts, j < rights, p < size; contiguous matrices. Up to multiples of 4 there must be more rows, of
     whatever; up to whole vectors more numbers, zeros.
     """
     vectors = -(-size // (_BYTES // left.itemsize))
     stride, step, width = left.shape[1], right.shape[1], sums.shape[1]
-    for i in range(0, lefts, _COUNT):
-        for j in range(0, rights, _COUNT):
-            at, beside = (first + i) * stride, (line + j) * step + start
-            if i + _COUNT <= lefts and j + _COUNT <= rights:
+    for i in range(0, lefts, ROWS):
+        for j in range(0, rights, ROWS):
+            at, beside = (first + i) * stride + begin, (line + j) * step + start
+            if i + ROWS <= lefts and j + ROWS <= rights:
                 _cross(left, at, stride, right, beside, step, sums, (by + i) * width + column + j, width, vectors)
             else:
-                block = np.zeros((_COUNT, _COUNT), sums.dtype)
-                _cross(left, at, stride, right, beside, step, block, 0, _COUNT, vectors)
-                for m in range(min(_COUNT, lefts - i)):
-                    for n in range(min(_COUNT, rights - j)):
+                block = np.zeros((ROWS, ROWS), sums.dtype)
+                _cross(left, at, stride, right, beside, step, block, 0, ROWS, vectors)
+                for m in range(min(ROWS, lefts - i)):
+                    for n in range(min(ROWS, rights - j)):
                         sums[by + i + m, column + j + n] += block[m, n]
