@@ -146,6 +146,14 @@ def test_a_gradient_that_lies_otherwise() -> None:
     assert torch.equal(found, expected)
 
 
+def test_gradients_without_memory_of_their_own() -> None:
+    torch.manual_seed(0)
+    fork, x = Fork(), torch.randn(4, 8, 6, 6, requires_grad=True)
+    nothing = torch._efficientzerotensor(x.shape)
+    (found,) = torch.autograd.grad(fork(x), x, [nothing, nothing])
+    assert not found.any()
+
+
 def test_a_hook_that_puts_another_tensor_in_between(replaced: list[bool]) -> None:
     """A full backward hook gives the mechanism a view of its input: the block goes on with its own."""
     torch.manual_seed(0)

@@ -115,9 +115,7 @@ class _Gated(Function):
         kernels = _kernels()
         work: _Work = ctx.work
         x, down, down_bias, up, up_bias, kept = ctx.saved_tensors
-        gradient = gradient.resolve_neg().contiguous()
-        if other is not None:
-            other = other.resolve_neg().contiguous()
+        gradient, other = _lying(gradient), None if other is None else _lying(other)
         found = [torch.empty_like(tensor) for tensor in (x, down, down_bias, up, up_bias)]
         rest = x.new_empty(work.rest)
         read = [tensor.data_ptr() for tensor in (x, gradient, down, up, up_bias, kept)]
@@ -131,6 +129,12 @@ class _Gated(Function):
         if done > 1:
             kernels.add_up(like, *written[1:], parts, x.shape[1], len(down))
         return *found, None, None, None
+
+
+def _lying(gradient: Tensor) -> Tensor:
+    """As numbers in memory, one after another."""
+    lying = gradient.resolve_neg().contiguous()
+    return lying if lying.data_ptr() else lying.clone()  # torch knows zeros without memory
 
 
 class _Work(NamedTuple):
