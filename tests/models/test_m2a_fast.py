@@ -183,6 +183,12 @@ def test_a_gradient_that_lies_otherwise() -> None:
     assert torch.equal(found, expected)
 
 
+def test_a_gradient_without_memory_of_its_own() -> None:
+    module, x = GatedMotionAttention(16, 2), torch.randn(2, 16, 6, 6, requires_grad=True)
+    (found,) = torch.autograd.grad(module(x), x, torch._efficientzerotensor(x.shape))
+    assert not found.any()
+
+
 @pytest.mark.parametrize("part", ["conv_down", "conv_up", "motion", "attention", "attention.tap", "gate"])
 def test_steps_aside_for_whoever_listens(part: str) -> None:
     module = GatedMotionAttention(16, 2)

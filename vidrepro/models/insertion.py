@@ -39,15 +39,14 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 from torchvision.models.mobilenetv2 import InvertedResidual
+from torchvision.models.resnet import Bottleneck
 
 from vidrepro.errors import ModelError
 from vidrepro.models.backbones.i3d import InflatedResNet
 from vidrepro.models.backbones.mobilenetv2 import MobileNetV2
-from vidrepro.models.backbones.resnet import BasicBlock, Bottleneck, ResNet
+from vidrepro.models.backbones.resnet import ResNet
 from vidrepro.models.mechanisms import ResolvedMechanism
-from vidrepro.models.mechanisms.m2a import GatedMotionAttention
 from vidrepro.models.mechanisms.tsm import TemporalShift
-from vidrepro.models.sharing import Sharing
 
 DEEP_LAYER3 = 23  # blocks of ResNet-101's third stage: from here on TSM and M2A take every second block
 
@@ -214,18 +213,9 @@ def insert(backbone: nn.Module, mechanism: ResolvedMechanism, frames: int, *, te
         together = FramewiseSequential() if is_3d else nn.Sequential()
         for part, module in parts.items():
             together.add_module(part, module)
-        block = backbone.get_submodule(parent_name)
-        setattr(block, attribute, together)
-        if attribute == "conv1":
-            _share(block, next(iter(parts.values())))
+        setattr(backbone.get_submodule(parent_name), attribute, together)
         insertions[name] = tuple(parts)
     return insertions
-
-
-def _share(block: nn.Module, entrance: nn.Module) -> None:
-    """Have a block share its input with what it enters first, where both can."""
-    if isinstance(block, BasicBlock | Bottleneck) and isinstance(entrance, GatedMotionAttention):
-        block.sharing = entrance.sharing = Sharing()
 
 
 def _describe(layer: nn.Module) -> tuple[str, int, int]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from torch import Tensor, nn
-from torchvision.models import resnet
+from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from vidrepro.models.options import Option, choice, positive_integer
-from vidrepro.models.sharing import Sharing
 
 STEMS = ("imagenet", "small", "small2")
 
@@ -19,39 +18,6 @@ def resnet_options(width: int = 64, stem: str = "imagenet") -> dict[str, Option]
         "width": positive_integer(width, "channels of the first stage; each further stage doubles them"),
         "stem": choice(stem, STEMS, "imagenet: 7x7 stride 2 + max pooling; small: 3x3 stride 1; small2: 3x3 stride 2"),
     }
-
-
-class BasicBlock(resnet.BasicBlock):
-    """torchvision's, which can share its input with a mechanism in front of its first convolution."""
-
-    sharing: Sharing | None = None
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.conv1(x)
-        if self.sharing is not None:
-            x = self.sharing.taken(x)
-        out = self.relu(self.bn1(out))
-        return _joined(self, self.bn2(self.conv2(out)), x)
-
-
-class Bottleneck(resnet.Bottleneck):
-    """torchvision's, which can share its input with a mechanism in front of its first convolution."""
-
-    sharing: Sharing | None = None
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.conv1(x)
-        if self.sharing is not None:
-            x = self.sharing.taken(x)
-        out = self.relu(self.bn1(out))
-        out = self.relu(self.bn2(self.conv2(out)))
-        return _joined(self, self.bn3(self.conv3(out)), x)
-
-
-def _joined(block: BasicBlock | Bottleneck, out: Tensor, x: Tensor) -> Tensor:
-    out += x if block.downsample is None else block.downsample(x)
-    joined: Tensor = block.relu(out)
-    return joined
 
 
 class ResNet(nn.Module):

@@ -49,7 +49,6 @@ from vidrepro.models.mechanisms.tam import TAMBlock
 from vidrepro.models.mechanisms.tdn import BACKWARDS, TDNBlock
 from vidrepro.models.mechanisms.tea import TEABlock
 from vidrepro.models.options import POSITIONS, Option, choice, positive_integer
-from vidrepro.models.sharing import Sharing
 from vidrepro.models.taps import AttentionTap
 
 
@@ -237,7 +236,6 @@ class GatedMotionAttention(nn.Module):
         self.normalises = norm == "always" or (norm == "with-attention" and self.attention is not None)
         self.skip = skip if self.attention is not None else "none"
         self.gate = AttentionTap("gate", ("N*T", "C", "H", "W"), frames=frames)
-        self.sharing: Sharing | None = None  # with the block around
         self._blocks = self._own_blocks(frames)
         # As they were made; looked at in every forward pass, where to go through them by name takes long.
         self._parts = tuple(self._modules.values())
@@ -247,7 +245,7 @@ class GatedMotionAttention(nn.Module):
         if self._blocks is not None and self._untouched():
             learnt = self._learnt()
             if m2a_fast.available(x, learnt, self._blocks.frames):
-                return m2a_fast.gated(x, learnt, self._blocks, self._features, self.sharing)
+                return m2a_fast.gated(x, learnt, self._blocks, self._features)
         # The blocks flatten frames: pixels last. The gate is to lie as x does: one pass over two layouts is slow.
         features = self._features(self.conv_down(x).contiguous()).contiguous(memory_format=layout_of(x))
         gate = self.gate(torch.sigmoid(self.conv_up(features)))

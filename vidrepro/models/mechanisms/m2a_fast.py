@@ -22,7 +22,6 @@ from torch import Tensor
 from torch.autograd import Function
 
 from vidrepro.models.kernels import in_parts, may_run
-from vidrepro.models.sharing import Sharing
 
 MOST_PARTS = 8  # that threads can share
 _LIKE = {torch.float32: np.float32(0), torch.float64: np.float64(0)}
@@ -73,28 +72,21 @@ def _fit(x: Tensor, learnt: Learnt) -> bool:
     return True
 
 
-def gated(
-    x: Tensor, learnt: Learnt, blocks: Blocks, plain: Callable[[Tensor], Tensor], sharing: Sharing | None
-) -> Tensor:
+def gated(x: Tensor, learnt: Learnt, blocks: Blocks, plain: Callable[[Tensor], Tensor]) -> Tensor:
     """``x * sigmoid(up(blocks(down(x)))) + x`` for ``(N*T, C, H, W)``.
 
     Args:
         plain: the blocks by plain operations, for gradients of gradients.
-        sharing: with whom else x is shared.
     """
-    out: Any = _Gated.apply(x, *learnt, blocks, plain, sharing is not None)
-    if sharing is not None:
-        out, other = out
-        sharing.leave(x, other)
-    gated: Tensor = out
-    return gated
+    out: Tensor = _Gated.apply(x, *learnt, blocks, plain)
+    return out
 
 
 class _Gated(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, *others: Any) -> Any:
+    def forward(ctx: Any, x: Tensor, *others: Any) -> Tensor:
         kernels = _kernels()
-        *learnt, blocks, plain, shared = others
+        *learnt, blocks, plain = others
         work = _work(blocks, len(learnt[0]), x.shape)
         kept = x.new_empty(work.kept)
         out = torch.empty_like(x)
@@ -103,23 +95,19 @@ class _Gated(Function):
         in_parts(work.clips, lambda first, end: kernels.forward(like, work.numbers, *addresses, first, end))
         ctx.work, ctx.plain = work, plain
         ctx.save_for_backward(x, *learnt, kept)
-        ctx.set_materialize_grads(False)
-        return (out, x) if shared else out
+        return out
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor | None, other: Tensor | None = None) -> tuple[Tensor | None, ...]:
-        if gradient is None:
-            return other, *[None] * 7
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
-            return _again(ctx, gradient, other)
+            return _again(ctx, gradient)
         kernels = _kernels()
         work: _Work = ctx.work
         x, down, down_bias, up, up_bias, kept = ctx.saved_tensors
-        gradient, other = _lying(gradient), None if other is None else _lying(other)
+        gradient = _lying(gradient)
         found = [torch.empty_like(tensor) for tensor in (x, down, down_bias, up, up_bias)]
         rest = x.new_empty(work.rest)
         read = [tensor.data_ptr() for tensor in (x, gradient, down, up, up_bias, kept)]
-        read.append(0 if other is None else other.data_ptr())
         written = [tensor.data_ptr() for tensor in (*found, rest)]
         like, parts = _LIKE[x.dtype], work.parts
         done = in_parts(
@@ -128,7 +116,7 @@ class _Gated(Function):
         )
         if done > 1:
             kernels.add_up(like, *written[1:], parts, x.shape[1], len(down))
-        return *found, None, None, None
+        return *found, None, None
 
 
 def _lying(gradient: Tensor) -> Tensor:
@@ -171,12 +159,11 @@ def _kernels() -> Any:
     return m2a_kernels
 
 
-def _again(ctx: Any, gradient: Tensor, other: Tensor | None) -> tuple[Tensor | None, ...]:
+def _again(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     """The gradients by the plain operations, for gradients of gradients."""
     x, down, down_bias, up, up_bias = inputs = ctx.saved_tensors[:5]
     features = ctx.plain(F.conv2d(x, down, down_bias))
     out = x * (F.conv2d(features, up, up_bias).sigmoid() + 1)
     wanted = [tensor for tensor, needed in zip(inputs, ctx.needs_input_grad, strict=False) if needed]
-    outs, flows = ([out], [gradient]) if other is None else ([out, x.view_as(x)], [gradient, other])
-    found = iter(torch.autograd.grad(outs, wanted, flows, create_graph=True))
+    found = iter(torch.autograd.grad(out, wanted, gradient, create_graph=True))
     return tuple(next(found) if needed else None for needed in ctx.needs_input_grad)

@@ -68,7 +68,6 @@ def backward(
     up,
     up_bias,
     kept,
-    other,
     of_x,
     of_down,
     of_down_bias,
@@ -82,7 +81,6 @@ def backward(
     """The gradients, from what `forward` kept of all clips, for the parts of the clips from `first` to `end`.
 
     Args:
-        other: what has to be added to the gradient of x: another's that takes x too, or 0.
         of_x, of_down, of_down_bias, of_up, of_up_bias: those of the arguments of `forward`.
         rest: ``(parts - 1, ...)``: the last four, one after another, for the parts after the first.
         parts: how many there are. One call for all of them adds up their shares; else `add_up` has to.
@@ -90,7 +88,7 @@ def backward(
     blocks, shape, few, size = _read(numbers)
     clips, frames, many, pixels = shape
     wide, flows, results = at(x, like, shape), at(gradient, like, shape), at(of_x, like, shape)
-    places, others = at(kept, like, (clips, size)), at(other if other else gradient, like, shape)
+    places = at(kept, like, (clips, size))
     weights, other_weights, biases = at(down, like, (few, many)), at(up, like, (many, few)), at(up_bias, like, (many,))
     scratch = _aligned(2 * _ROWS + 2 * (few + 4), _row(frames, pixels, few, wide.itemsize), wide)
     of_features, of_reduced = np.empty((frames, few, pixels), wide.dtype), np.empty((frames, few, pixels), wide.dtype)
@@ -110,10 +108,7 @@ def backward(
                 *(of_features, results[clip], of_others, of_other_biases),
             )
             of_attend(_flat(reduced), blocks, behaviour, tokens, _flat(of_features), of_tokens, _flat(of_reduced))
-            _of_reduce(
-                *(wide[clip], of_reduced, weights, scratch, others[clip], other != 0),
-                *(results[clip], of_weights, of_biases),
-            )
+            _of_reduce(wide[clip], of_reduced, weights, scratch, results[clip], of_weights, of_biases)
     if end - first == parts:
         add_up(like, of_down, of_down_bias, of_up, of_up_bias, rest, parts, many, few)
 
@@ -368,8 +363,8 @@ def _of_expand(x, of_out, features, weight, bias, scratch, of_features, of_x, of
 
 
 @kernel
-def _of_reduce(x, of_reduced, weight, scratch, other, adds, of_x, of_weight, of_bias):
-    """The gradients of `_reduce`; adds to `of_x`, the `other` too if it `adds`."""
+def _of_reduce(x, of_reduced, weight, scratch, of_x, of_weight, of_bias):
+    """The gradients of `_reduce`; adds to `of_x`."""
     few, many = weight.shape
     count, width = _tile(len(x), x.shape[2], few, x.itemsize)
     extra = _ROWS + few + 4
@@ -395,7 +390,5 @@ def _of_reduce(x, of_reduced, weight, scratch, other, adds, of_x, of_weight, of_
                 for frame in range(f, e):
                     start = (frame - f) * (b - a)
                     for row in range(rows):
-                        added, target = scratch[extra + row, start : start + b - a], of_x[frame, channel + row, a:b]
-                        plus(added, target)
-                        if adds:
-                            plus(other[frame, channel + row, a:b], target)
+                        added = scratch[extra + row, start : start + b - a]
+                        plus(added, of_x[frame, channel + row, a:b])
