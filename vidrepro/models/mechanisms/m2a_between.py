@@ -48,7 +48,7 @@ def attend(reduced, blocks, kept, tokens, features):
             features[frame] = 0
         else:
             features[frame] = reduced[frame] if skip == REDUCED else tokens[frame]
-    add_product(kept, 0, 2, False, tokens, 0, 0, features, 0, frames, frames, reduced.shape[1])
+    add_product(kept, 0, 2, False, tokens, 0, 0, features, 0, 0, frames, frames, reduced.shape[1])
 
 
 @kernel
@@ -67,8 +67,8 @@ def of_attend(reduced, blocks, kept, tokens, of_features, of_tokens, of_reduced)
             of_tokens[frame] = 0
             if skip == ATTENDED:
                 of_tokens[frame] = of_features[frame]
-        add_product(kept, 2, 0, True, of_features, 0, 0, of_tokens, 0, frames, frames, width)
-        add_product(both, 0, 0, False, tokens, 0, 0, of_tokens, 0, frames, frames, width)
+        add_product(kept, 2, 0, True, of_features, 0, 0, of_tokens, 0, 0, frames, frames, width)
+        add_product(both, 0, 0, False, tokens, 0, 0, of_tokens, 0, 0, frames, frames, width)
     else:
         of_tokens[:] = of_features
     for frame in range(frames):

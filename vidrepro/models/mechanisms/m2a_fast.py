@@ -24,7 +24,7 @@ from torch.autograd import Function
 from vidrepro.models.kernels import in_parts, may_run
 
 MOST_PARTS = 8  # that threads can share
-_LIKE = {torch.float32: np.float32(0), torch.float64: np.float64(0)}
+_LIKE = {torch.float32: 0, torch.float64: 0.0}  # numbers of these types are quickest to tell apart
 
 Learnt = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]  # weight and bias of both convolutions
 
@@ -92,7 +92,7 @@ class _Gated(Function):
         out = torch.empty_like(x)
         addresses = [tensor.data_ptr() for tensor in (x, *learnt, kept, out)]
         like = _LIKE[x.dtype]
-        in_parts(work.clips, lambda first, end: kernels.forward(like, work.numbers, *addresses, first, end))
+        in_parts(work.clips, lambda first, end: kernels.forward(like, work.address, *addresses, first, end))
         ctx.work, ctx.plain = work, plain
         ctx.save_for_backward(x, *learnt, kept)
         return out
@@ -112,7 +112,7 @@ class _Gated(Function):
         like, parts = _LIKE[x.dtype], work.parts
         done = in_parts(
             parts,
-            lambda first, end: kernels.backward(like, work.numbers, *read, *written, parts, first, end),
+            lambda first, end: kernels.backward(like, work.address, *read, *written, parts, first, end),
         )
         if done > 1:
             kernels.add_up(like, *written[1:], parts, x.shape[1], len(down))
@@ -129,12 +129,13 @@ class _Work(NamedTuple):
     """A shell's work on maps of one shape.
 
     Attributes:
-        numbers: what the kernels read of it.
+        numbers, address: what the kernels read of it, and where it is.
         clips, parts: how many there are, and how many parts they make, each of which sums up its own gradients.
         kept, rest: shapes of the kernels' tensors of these names.
     """
 
     numbers: Any
+    address: int
     clips: int
     parts: int
     kept: tuple[int, int]
@@ -149,7 +150,7 @@ def _work(blocks: Blocks, few: int, shape: torch.Size) -> _Work:
     parts = min(clips, MOST_PARTS)
     size = 3 * frames * few * pixels + frames * (2 + frames)
     numbers = np.array([*blocks, clips, many, pixels, few, size], np.int64)
-    return _Work(numbers, clips, parts, (clips, size), (parts - 1, 2 * few * many + few + many))
+    return _Work(numbers, numbers.ctypes.data, clips, parts, (clips, size), (parts - 1, 2 * few * many + few + many))
 
 
 @lru_cache(maxsize=1)

@@ -25,6 +25,7 @@ from vidrepro.models.mechanisms.m2a_products import (
     fetch,
     piece,
     squash_four,
+    whole_numbers_at,
 )
 
 _ROWS = 8  # channels of a wide map worked on at once
@@ -40,9 +41,9 @@ def forward(like, numbers, x, down, down_bias, up, up_bias, kept, out, first, en
     """The shell, for clips from `first` to `end`: fills `out`, and `kept` with what the gradient needs.
 
     Args:
-        like: any number of the tensors' type. They are given by their addresses: to take one after another for an array
-            lasts longer than the loops over a small map.
-        numbers: see `_read`.
+        like: 0 for tensors of float32, 0.0 for float64. They are given by their addresses: to take one after another
+            for an array lasts longer than the loops over a small map.
+        numbers: the address of what `_read` reads.
         kept: ``(N, size)``, see `_parts`.
     """
     blocks, shape, few, size = _read(numbers)
@@ -139,9 +140,10 @@ def _read(numbers):
     """What a shell does between its convolutions (see `m2a_between`); the wide maps' shape ``(N, T, C, P)``; how many
     channels it reduces them to; and how many numbers `forward` keeps of a clip.
     """
-    blocks = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
-    shape = numbers[5], numbers[0], numbers[6], numbers[7]
-    return blocks, shape, numbers[8], numbers[9]
+    found = whole_numbers_at(numbers, 10)
+    blocks = found[0], found[1], found[2], found[3], found[4]
+    shape = found[5], found[0], found[6], found[7]
+    return blocks, shape, found[8], found[9]
 
 
 @_piece
@@ -256,7 +258,7 @@ def _reduce(x, weight, bias, scratch, reduced):
                     source, at, start = x[f], channel, a
                 else:
                     _take(x, channel, rows, f, e, a, b, scratch, 0)
-                add_product(weight, 0, channel, False, source, at, start, scratch, _ROWS, few, rows, _whole(size))
+                add_product(weight, 0, channel, False, source, at, start, scratch, _ROWS, 0, few, rows, _whole(size))
             _put(scratch, _ROWS, few, f, e, a, b, reduced)
 
 
@@ -275,18 +277,19 @@ def _lies_well(x, frames, rows):
 
 
 @_piece
-def _open(weight, bias, channel, rows, tile, scratch, first, second, third):
+def _open(weight, bias, channel, rows, tile, scratch, first, second, third, three):
     """The gates of some channels in the first rows, from the features behind them.
 
     Args:
-        first, second, third: maps that are wanted next: what is needed of them is fetched in the meantime.
+        first, second, third: maps that are wanted next, the last one if `three`: what is needed of them is fetched in
+            the meantime.
     """
     f, e, a, b = tile
     size, few = (e - f) * (b - a), weight.shape[1]
     _, many, pixels = first.shape
     for row in range(rows):
         scratch[row, :size] = bias[channel + row]
-    add_product(weight, channel, 0, False, scratch, _ROWS, 0, scratch, 0, rows, few, _whole(size))
+    add_product(weight, channel, 0, False, scratch, _ROWS, 0, scratch, 0, 0, rows, few, _whole(size))
     for row in range(rows):
         frame, pixel = f, 0
         for p in range(0, size, _STEP):
@@ -299,7 +302,8 @@ def _open(weight, bias, channel, rows, tile, scratch, first, second, third):
             for ahead in range(place, place + end - p, _LINE // first.itemsize):
                 fetch(first, ahead)
                 fetch(second, ahead)
-                fetch(third, ahead)
+                if three:
+                    fetch(third, ahead)
             pixel += _STEP
             while pixel >= b - a:
                 pixel, frame = pixel - (b - a), frame + 1
@@ -318,7 +322,7 @@ def _expand(x, features, weight, bias, scratch, out):
             _take(features, 0, few, f, e, a, b, scratch, _ROWS)
             for channel in range(0, many, _ROWS):
                 rows = min(_ROWS, many - channel)
-                _open(weight, bias, channel, rows, (f, e, a, b), scratch, x, out, out)
+                _open(weight, bias, channel, rows, (f, e, a, b), scratch, x, out, out, False)
                 for frame in range(f, e):
                     start = (frame - f) * (b - a)
                     for row in range(rows):
@@ -345,7 +349,7 @@ def _of_expand(x, of_out, features, weight, bias, scratch, of_features, of_x, of
             scratch[sums : sums + few, :size] = 0
             for channel in range(0, many, _ROWS):
                 rows = min(_ROWS, many - channel)
-                _open(weight, bias, channel, rows, (f, e, a, b), scratch, x, of_out, of_x)
+                _open(weight, bias, channel, rows, (f, e, a, b), scratch, x, of_out, of_x, True)
                 for frame in range(f, e):
                     start = (frame - f) * (b - a)
                     for row in range(rows):
@@ -357,7 +361,7 @@ def _of_expand(x, of_out, features, weight, bias, scratch, of_features, of_x, of
                             result[p] = gradient * (one + value)
                 for row in range(rows):
                     of_bias[channel + row] += total(scratch[row, :size])
-                add_product(weight, 0, channel, True, scratch, 0, 0, scratch, sums, few, rows, _whole(size))
+                add_product(weight, 0, channel, True, scratch, 0, 0, scratch, sums, 0, few, rows, _whole(size))
                 add_products_of_rows(scratch, 0, 0, rows, scratch, _ROWS, 0, few, size, of_weight, channel, 0)
             _put(scratch, sums, few, f, e, a, b, of_features)
 
@@ -379,14 +383,17 @@ def _of_reduce(x, of_reduced, weight, scratch, of_x, of_weight, of_bias):
                 of_bias[row] += total(scratch[_ROWS + row, :size])
             for channel in range(0, many, _ROWS):
                 rows = min(_ROWS, many - channel)
-                source, at, start = scratch, 0, 0
-                if _lies_well(x, e - f, rows):
-                    source, at, start = x[f], channel, a
+                straight = _lies_well(x, e - f, rows)
+                source, at, start, target, place = scratch, 0, 0, scratch, extra
+                if straight:
+                    source, at, start, target, place = x[f], channel, a, of_x[f], channel
                 else:
                     _take(x, channel, rows, f, e, a, b, scratch, 0)
+                    scratch[extra : extra + rows, :size] = 0
                 add_products_of_rows(scratch, _ROWS, 0, few, source, at, start, rows, size, of_weight, 0, channel)
-                scratch[extra : extra + rows, :size] = 0
-                add_product(weight, channel, 0, True, scratch, _ROWS, 0, scratch, extra, rows, few, _whole(size))
+                add_product(weight, channel, 0, True, scratch, _ROWS, 0, target, place, start, rows, few, _whole(size))
+                if straight:
+                    continue
                 for frame in range(f, e):
                     start = (frame - f) * (b - a)
                     for row in range(rows):

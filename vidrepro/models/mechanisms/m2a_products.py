@@ -28,24 +28,31 @@ def piece(*flags: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return inlined
 
 
-def _pointing() -> Any:
+def _pointing(of_type: Callable[[Any], Any]) -> Any:
     @intrinsic
     def pointer(typingctx, address, like):
         def codegen(context, builder, signature, arguments):
             return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
 
-        return types.CPointer(like)(types.intp, like), codegen
+        return types.CPointer(of_type(like))(types.intp, like), codegen
 
     return pointer
 
 
-_pointer = _pointing()
+_pointer = _pointing(lambda like: types.float32 if isinstance(like, types.Integer) else types.float64)
+_pointer_to_whole = _pointing(lambda like: types.int64)
 
 
 @piece()
 def at(address, like, shape):
-    """The contiguous array of numbers like this one at an address."""
+    """The contiguous array at an address: of float32 where `like` is a whole number, of float64 where it is a float."""
     return numba.carray(_pointer(address, like), shape)
+
+
+@piece()
+def whole_numbers_at(address, count):
+    """The array of int64 at an address."""
+    return numba.carray(_pointer_to_whole(address, 0), (count,))
 
 
 class _Tools:
@@ -256,8 +263,8 @@ squash_four = _squashing()
 
 
 @piece()
-def add_product(weights, line, column, turned, rows, first, start, out, target, lines, depth, size):
-    """``out[target + i, p] += sum of weights[line + i, column + k] * rows[first + k, start + p]``.
+def add_product(weights, line, column, turned, rows, first, start, out, target, begin, lines, depth, size):
+    """``out[target + i, begin + p] += sum of weights[line + i, column + k] * rows[first + k, start + p]``.
 
     For i < lines, k < depth, p < size; contiguous matrices.
 
@@ -273,7 +280,7 @@ def add_product(weights, line, column, turned, rows, first, start, out, target, 
         weight = (line + i) * by_line + column * by_column
         p = 0
         while p < size:
-            at, source = (target + i) * stride + p, first * step + start + p
+            at, source = (target + i) * stride + begin + p, first * step + start + p
             if together == ROWS and p + ROWS * lanes <= size:
                 _block(out, at, stride, rows, source, step, weights, weight, by_line, by_column, depth)
                 p += ROWS * lanes
