@@ -93,7 +93,7 @@ def test_stabns_recipe_and_samplings(stabn: Paper) -> None:
 
 def test_the_order_blind_comparison_is_m2as_baseline_on_the_embedded_dataset(stabn: Paper) -> None:
     blind, baseline = stabn.row("stabn/table2/order-blind"), load_paper("m2a").row("m2a/table1/none")
-    assert resolve_row(blind, **EMBEDDED).fingerprint == resolve_row(baseline, **EMBEDDED).fingerprint == "db93f45098f5"
+    assert resolve_row(blind, **EMBEDDED).fingerprint == resolve_row(baseline, **EMBEDDED).fingerprint == "719f9df5f91c"
     assert blind.own and not any(blind.printed.values())
 
 
