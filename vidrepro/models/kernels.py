@@ -61,10 +61,10 @@ def may_run(x: Tensor) -> bool:
         not torch.compiler.is_compiling()
         and usable()
         and type(x) in _TENSORS
+        and _get_tracing_state() is None
         and x.is_cpu
         and x.dtype in _DTYPES
         and x.numel() > 0
-        and _get_tracing_state() is None
         and not _is_any_autocast_enabled()
         and not _len_torch_function_stack()  # somebody counts operations
         and not is_in_torch_dispatch_mode()
