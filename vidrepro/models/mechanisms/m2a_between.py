@@ -24,11 +24,31 @@ _piece = piece("contract", "reassoc", "nsz")
 @kernel
 def attend(reduced, blocks, kept, tokens, features):
     """Norm, motion, attention, skip of a clip's frames ``(T, c*P)``."""
-    frames, normalises, motion, attends, skip = blocks
+    frames, normalises, _, attends, _ = blocks
     for frame in range(frames):
         kept[frame, 0], kept[frame, 1] = 0, 1
         if normalises:
             kept[frame, 0], kept[frame, 1] = _statistics(reduced[frame])
+    _fill(reduced, blocks, kept, tokens)
+    if attends:
+        scores = np.empty((frames, frames), reduced.dtype)
+        _dots(tokens, tokens, scores)
+        for frame in range(frames):
+            _attention(scores[frame], tokens.shape[1], kept[frame, 2:])
+    _mix(reduced, blocks, kept, tokens, features)
+
+
+@kernel
+def attend_again(reduced, blocks, kept, tokens, features):
+    """`attend` from what it kept: the tokens and the features, which take longer to keep than to work out."""
+    _fill(reduced, blocks, kept, tokens)
+    _mix(reduced, blocks, kept, tokens, features)
+
+
+@_piece
+def _fill(reduced, blocks, kept, tokens):
+    """The tokens, what attends: the frames after norm and motion."""
+    frames, _, motion, _, _ = blocks
     for frame in range(frames):
         _normalise(reduced[frame], kept[frame], tokens[frame])
         following = (frame + 1) % frames
@@ -37,13 +57,16 @@ def attend(reduced, blocks, kept, tokens, features):
                 _subtract(reduced[following], kept[following], tokens[frame])
             else:
                 _negate(tokens[frame])
+
+
+@_piece
+def _mix(reduced, blocks, kept, tokens, features):
+    """What each frame gets of all tokens, and the skip."""
+    frames, _, _, attends, skip = blocks
     if not attends:
         features[:] = tokens
         return
-    scores = np.empty((frames, frames), reduced.dtype)
-    _dots(tokens, tokens, scores)
     for frame in range(frames):
-        _attention(scores[frame], tokens.shape[1], kept[frame, 2:])
         if skip == NONE:
             features[frame] = 0
         else:

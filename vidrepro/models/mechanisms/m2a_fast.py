@@ -148,7 +148,7 @@ def _work(blocks: Blocks, few: int, shape: torch.Size) -> _Work:
     frames, pixels = blocks.frames, height * width
     clips = count // frames
     parts = min(clips, MOST_PARTS)
-    size = 3 * frames * few * pixels + frames * (2 + frames)
+    size = frames * few * pixels + frames * (2 + frames)
     numbers = np.array([*blocks, clips, many, pixels, few, size], np.int64)
     return _Work(numbers, numbers.ctypes.data, clips, parts, (clips, size), (parts - 1, 2 * few * many + few + many))
 

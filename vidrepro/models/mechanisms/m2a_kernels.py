@@ -16,7 +16,7 @@ import math
 import numpy as np
 
 from vidrepro.models.kernels import kernel
-from vidrepro.models.mechanisms.m2a_between import attend, of_attend, plus, total
+from vidrepro.models.mechanisms.m2a_between import attend, attend_again, of_attend, plus, total
 from vidrepro.models.mechanisms.m2a_products import (
     LANES,
     add_product,
@@ -29,7 +29,7 @@ from vidrepro.models.mechanisms.m2a_products import (
 )
 
 _ROWS = 8  # channels of a wide map worked on at once
-_FAST = 57_000  # bytes that stay in the fastest cache, more or less
+_FAST = 90_000  # bytes of a tile: it stays in the fast caches
 _STEP = 64  # numbers that become gates at once, and between two fetches
 _LINE = 64  # bytes that are fetched at once
 _single = np.float32
@@ -52,8 +52,9 @@ def forward(like, numbers, x, down, down_bias, up, up_bias, kept, out, first, en
     weights, biases = at(down, like, (few, many)), at(down_bias, like, (few,))
     other_weights, other_biases = at(up, like, (many, few)), at(up_bias, like, (many,))
     scratch = _aligned(_ROWS + few, _row(frames, pixels, few, wide.itemsize), wide)
+    tokens, features = np.empty((frames, few * pixels), wide.dtype), np.empty((frames, few, pixels), wide.dtype)
     for clip in range(first, end):
-        reduced, tokens, features, behaviour = _parts(places[clip], frames, pixels, few)
+        reduced, behaviour = _parts(places[clip], frames, pixels, few)
         _reduce(wide[clip], weights, biases, scratch, reduced)
         attend(_flat(reduced), blocks, behaviour, tokens, _flat(features))
         _expand(wide[clip], features, other_weights, other_biases, scratch, results[clip])
@@ -93,7 +94,8 @@ def backward(
     weights, other_weights, biases = at(down, like, (few, many)), at(up, like, (many, few)), at(up_bias, like, (many,))
     scratch = _aligned(2 * _ROWS + 2 * (few + 4), _row(frames, pixels, few, wide.itemsize), wide)
     of_features, of_reduced = np.empty((frames, few, pixels), wide.dtype), np.empty((frames, few, pixels), wide.dtype)
-    of_tokens = np.empty((frames, few * pixels), wide.dtype)
+    tokens, of_tokens = np.empty((frames, few * pixels), wide.dtype), np.empty((frames, few * pixels), wide.dtype)
+    features = np.empty((frames, few, pixels), wide.dtype)
     for part in range(first, end):
         if part:
             a, b, c, d = _in_rest(like, rest, part, many, few)
@@ -103,7 +105,8 @@ def backward(
         of_others, of_other_biases = at(c, like, (many, few)), at(d, like, (many,))
         of_weights[:], of_biases[:], of_others[:], of_other_biases[:] = 0, 0, 0, 0
         for clip in range(clips * part // parts, clips * (part + 1) // parts):
-            reduced, tokens, features, behaviour = _parts(places[clip], frames, pixels, few)
+            reduced, behaviour = _parts(places[clip], frames, pixels, few)
+            attend_again(_flat(reduced), blocks, behaviour, tokens, _flat(features))
             _of_expand(
                 *(wide[clip], flows[clip], features, other_weights, biases, scratch),
                 *(of_features, results[clip], of_others, of_other_biases),
@@ -148,17 +151,9 @@ def _read(numbers):
 
 @_piece
 def _parts(kept, frames, pixels, few):
-    """Behind the first convolution, what attends, before the second: ``(T, c, P)``, the middle one flat; and
-    what `attend` keeps.
-    """
+    """What is behind the first convolution, ``(T, c, P)``, and what `attend` keeps."""
     size = frames * few * pixels
-    shape = frames, few, pixels
-    return (
-        kept[:size].reshape(shape),
-        kept[size : 2 * size].reshape((frames, few * pixels)),
-        kept[2 * size : 3 * size].reshape(shape),
-        kept[3 * size :].reshape((frames, 2 + frames)),
-    )
+    return kept[:size].reshape((frames, few, pixels)), kept[size:].reshape((frames, 2 + frames))
 
 
 @_piece
