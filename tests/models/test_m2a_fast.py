@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import io
+from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +15,8 @@ from torch import Tensor, nn
 from vidrepro.errors import ModelError
 from vidrepro.models import kernels
 from vidrepro.models.mechanisms import m2a_fast
-from vidrepro.models.mechanisms.m2a import GatedMotionAttention
+from vidrepro.models.mechanisms.m2a import FrameAttention, GatedMotionAttention
+from vidrepro.models.mechanisms.pointwise import PointwiseConv2d
 
 pytestmark = pytest.mark.skipif(not kernels.usable(), reason="no kernels in this process")
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-4}
@@ -207,6 +210,9 @@ def test_where_plain_operations_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not m2a_fast.available(x.to(memory_format=torch.channels_last), learnt, 2)
     assert not m2a_fast.available(x.double(), learnt, 2)
     assert not m2a_fast.available(x[:0], learnt, 2)
+    of_half = tuple(None if tensor is None else tensor.bfloat16() for tensor in learnt)
+    assert not m2a_fast.available(x.bfloat16(), of_half, 2)
+    assert not m2a_fast.available(torch._efficientzerotensor(x.shape), learnt, 2)
     assert not m2a_fast.available(x, learnt, 3)
     assert not m2a_fast.available(torch._neg_view(x), learnt, 2)
     with torch.no_grad():
@@ -218,6 +224,7 @@ def test_where_plain_operations_run(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
     assert "_Gated" not in str(torch.jit.trace(module, x).inlined_graph)
     assert torch.func.vmap(module)(x[None]).shape == (1, *x.shape)
+    assert torch.func.vmap(module, in_dims=1)(torch.randn(2, 3, 16, 4, 4)).shape == (3, 2, 16, 4, 4)
     assert not is_fast(GatedMotionAttention(16, 2, motion="tea")(x))
     assert not is_fast(GatedMotionAttention(16, 2, attention="tam")(x))
     monkeypatch.setattr(kernels, "usable", lambda: False)
@@ -232,7 +239,15 @@ def test_the_tensors_of_the_convolutions_have_to_fit() -> None:
     for place, tensor in enumerate(learnt):
         assert tensor is not None
         wide = torch.stack([tensor, tensor], -1)
-        for other in (None, tensor.double(), tensor.bfloat16(), tensor[:1], wide[..., 0], torch._neg_view(tensor)):
+        for other in (
+            None,
+            tensor.double(),
+            tensor.bfloat16(),
+            tensor[:1],
+            wide[..., 0],
+            torch._neg_view(tensor),
+            tensor[None],
+        ):
             assert not m2a_fast.available(x, (*learnt[:place], other, *learnt[place + 1 :]), 2), (place, other)
     with pytest.raises(RuntimeError, match="24"):
         module(torch.randn(2, 24, 4, 4))
@@ -270,6 +285,73 @@ def test_a_part_that_was_replaced_is_used() -> None:
     parametrised = GatedMotionAttention(16, 2)
     nn.utils.parametrizations.weight_norm(parametrised.conv_down)
     assert not is_fast(parametrised(x))
+
+
+def test_a_replaced_tap_and_replaced_hooks_are_heard() -> None:
+    x = torch.randn(2, 16, 4, 4)
+    module = GatedMotionAttention(16, 2)
+    assert isinstance(module.attention, FrameAttention)
+    module.attention.tap = copy.deepcopy(module.attention.tap)
+    heard: list[Any] = []
+    module.attention.tap.register_forward_hook(lambda *call: heard.append(call))
+    module(x)
+    assert len(heard) == 1
+    module = GatedMotionAttention(16, 2)
+    module.conv_up._forward_hooks = OrderedDict()  # type: ignore[assignment]
+    module.conv_up.register_forward_hook(lambda *call: heard.append(call))
+    module(x)
+    assert len(heard) == 2
+
+
+def test_a_convolution_of_another_class_is_used() -> None:
+    class Doubled(PointwiseConv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * super().forward(x)
+
+    module, x = GatedMotionAttention(16, 2), torch.randn(2, 16, 4, 4)
+    assert is_fast(module(x))
+    module.conv_up.__class__ = Doubled
+    assert not is_fast(module(x))
+
+
+def test_parameters_that_are_cast_before_the_backward_pass() -> None:
+    for cast in (torch.bfloat16, torch.float64):
+        module, x = GatedMotionAttention(16, 2), torch.randn(2, 16, 6, 6)
+        out = module(x)
+        assert is_fast(out)
+        module.to(cast)
+        with pytest.raises(RuntimeError):
+            out.sum().backward()
+
+
+@pytest.mark.parametrize("change", [lambda saved: saved.mT.contiguous().mT, lambda saved: saved.double().float()])
+def test_what_hooks_make_of_saved_tensors(change: Callable[[Tensor], Tensor]) -> None:
+    torch.manual_seed(0)
+    module, x = GatedMotionAttention(16, 2), torch.randn(2, 16, 6, 6, requires_grad=True)
+    wanted = [x, *module.parameters()]
+    expected = torch.autograd.grad(module(x).square().sum(), wanted)
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda saved: saved, lambda saved: change(saved) if saved.dim() > 1 else saved
+    ):
+        out = module(x)
+    found = torch.autograd.grad(out.square().sum(), wanted)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_infinite_weights_stay_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    module = GatedMotionAttention(16, 2)
+    with torch.no_grad():
+        module.conv_up.weight[0, 0] = torch.inf
+    x = torch.randn(2, 16, 6, 5, requires_grad=True)
+    loss_weights = torch.randn_like(x)
+    found = learn(module, x, loss_weights)
+    assert is_fast(found[0])
+    monkeypatch.setattr(kernels, "usable", lambda: False)
+    expected = learn(module, x, loss_weights)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.equal(ours.isnan(), theirs.isnan())
 
 
 def test_the_gate_is_as_exact_as_torch_s() -> None:

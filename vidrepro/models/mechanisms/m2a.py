@@ -238,8 +238,8 @@ class GatedMotionAttention(nn.Module):
         self.gate = AttentionTap("gate", ("N*T", "C", "H", "W"), frames=frames)
         self._blocks = self._own_blocks(frames)
         # As they were made; looked at in every forward pass, where to go through them by name takes long.
-        self._parts = tuple(self._modules.values())
-        self._hooks = tuple(hooks for part in self.modules() if part is not self for hooks in _hooks_of(part))
+        self._made = tuple((part._modules, tuple(part._modules.values())) for part in self.modules() if part._modules)
+        self._inner = tuple(self.modules())[1:]
 
     def forward(self, x: Tensor) -> Tensor:
         if self._blocks is not None and self._untouched():
@@ -276,7 +276,20 @@ class GatedMotionAttention(nn.Module):
 
     def _untouched(self) -> bool:
         """Whether all parts are as they were made, and nobody listens to one."""
-        return not any(self._hooks) and tuple(self._modules.values()) == self._parts
+        for found, made in self._made:
+            if tuple(found.values()) != made:
+                return False
+        for part in self._inner:
+            own = part.__dict__
+            if (
+                own["_forward_hooks"]
+                or own["_forward_pre_hooks"]
+                or own["_backward_hooks"]
+                or own["_backward_pre_hooks"]
+            ):
+                return False
+        parts = self._modules
+        return type(parts["conv_down"]) is type(parts["conv_up"]) is PointwiseConv2d
 
     def _learnt(self) -> m2a_fast.Learnt:
         """The weights and biases of both convolutions; None for what is computed from others."""
@@ -287,8 +300,3 @@ class GatedMotionAttention(nn.Module):
 
     def extra_repr(self) -> str:
         return f"normalises={self.normalises}, skip={self.skip}"
-
-
-def _hooks_of(module: nn.Module) -> tuple[Any, ...]:
-    """The module's dictionaries of hooks, which last as long as it does."""
-    return module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks

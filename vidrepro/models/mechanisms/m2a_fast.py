@@ -49,25 +49,27 @@ def available(x: Tensor, learnt: Learnt, frames: int) -> bool:
     """Whether `gated` may stand in for the plain operations on clips of so many frames, as far as these tell."""
     return (
         torch.is_grad_enabled()
+        and may_run(x)
         and x.dim() == 4
-        and x.is_contiguous()
-        and not x.is_neg()
         and len(x) % frames == 0
         and len(x) >= frames * torch.get_num_threads()  # a thread takes whole clips
-        and may_run(x)
+        and _readable(x)
         and _fit(x, learnt)
     )
 
 
+def _readable(x: Tensor) -> bool:
+    """Whether a kernel may read a tensor's numbers from memory, one after another."""
+    return x.is_cpu and x.is_contiguous() and not x.is_neg() and x.data_ptr() != 0
+
+
 def _fit(x: Tensor, learnt: Learnt) -> bool:
-    """Whether the convolutions' tensors are what kernels may read from memory as numbers of so many channels."""
+    """Whether the convolutions' tensors are what kernels may read, as numbers of x's type, of so many channels."""
     if learnt[0] is None:
         return False
     many, few = x.shape[1], len(learnt[0])
-    for tensor, size in zip(learnt, (few * many, few, few * many, many), strict=True):
-        if tensor is None or tensor.dtype is not x.dtype or tensor.numel() != size:
-            return False
-        if not (tensor.is_cpu and tensor.is_contiguous()) or tensor.is_neg():
+    for tensor, shape in zip(learnt, ((few, many, 1, 1), (few,), (many, few, 1, 1), (many,)), strict=True):
+        if tensor is None or tensor.dtype is not x.dtype or tensor.shape != shape or not _readable(tensor):
             return False
     return True
 
@@ -99,12 +101,12 @@ class _Gated(Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
-            return _again(ctx, gradient)
-        kernels = _kernels()
         work: _Work = ctx.work
         x, down, down_bias, up, up_bias, kept = ctx.saved_tensors
         gradient = _lying(gradient)
+        if torch.is_grad_enabled() or not _as_left(x, (down, down_bias, up, up_bias), kept, gradient, work):
+            return _again(ctx, gradient)
+        kernels = _kernels()
         found = [torch.empty_like(tensor) for tensor in (x, down, down_bias, up, up_bias)]
         rest = x.new_empty(work.rest)
         read = [tensor.data_ptr() for tensor in (x, gradient, down, up, up_bias, kept)]
@@ -119,6 +121,18 @@ class _Gated(Function):
         return *found, None, None
 
 
+def _as_left(x: Tensor, learnt: Learnt, kept: Tensor, gradient: Tensor, work: _Work) -> bool:
+    """Whether all is as the forward pass left it: parameters can be cast since, and hooks change what is saved."""
+    return (
+        x.shape == gradient.shape == work.shape
+        and kept.shape == work.kept
+        and x.dtype is kept.dtype is gradient.dtype
+        and _readable(x)
+        and _readable(kept)
+        and _fit(x, learnt)
+    )
+
+
 def _lying(gradient: Tensor) -> Tensor:
     """As numbers in memory, one after another."""
     lying = gradient.resolve_neg().contiguous()
@@ -131,13 +145,14 @@ class _Work(NamedTuple):
     Attributes:
         numbers, address: what the kernels read of it, and where it is.
         clips, parts: how many there are, and how many parts they make, each of which sums up its own gradients.
-        kept, rest: shapes of the kernels' tensors of these names.
+        shape, kept, rest: shapes of the maps, and of the kernels' tensors of these names.
     """
 
     numbers: Any
     address: int
     clips: int
     parts: int
+    shape: torch.Size
     kept: tuple[int, int]
     rest: tuple[int, int]
 
@@ -150,7 +165,9 @@ def _work(blocks: Blocks, few: int, shape: torch.Size) -> _Work:
     parts = min(clips, MOST_PARTS)
     size = frames * few * pixels + frames * (2 + frames)
     numbers = np.array([*blocks, clips, many, pixels, few, size], np.int64)
-    return _Work(numbers, numbers.ctypes.data, clips, parts, (clips, size), (parts - 1, 2 * few * many + few + many))
+    return _Work(
+        numbers, numbers.ctypes.data, clips, parts, shape, (clips, size), (parts - 1, 2 * few * many + few + many)
+    )
 
 
 @lru_cache(maxsize=1)
@@ -161,10 +178,12 @@ def _kernels() -> Any:
 
 
 def _again(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    """The gradients by the plain operations, for gradients of gradients."""
+    """The gradients by the plain operations, for gradients of gradients and where kernels cannot go on."""
     x, down, down_bias, up, up_bias = inputs = ctx.saved_tensors[:5]
-    features = ctx.plain(F.conv2d(x, down, down_bias))
-    out = x * (F.conv2d(features, up, up_bias).sigmoid() + 1)
+    further = torch.is_grad_enabled()
+    with torch.enable_grad():
+        features = ctx.plain(F.conv2d(x, down, down_bias))
+        out = x * (F.conv2d(features, up, up_bias).sigmoid() + 1)
     wanted = [tensor for tensor, needed in zip(inputs, ctx.needs_input_grad, strict=False) if needed]
-    found = iter(torch.autograd.grad(out, wanted, gradient, create_graph=True))
+    found = iter(torch.autograd.grad(out, wanted, gradient, create_graph=further))
     return tuple(next(found) if needed else None for needed in ctx.needs_input_grad)

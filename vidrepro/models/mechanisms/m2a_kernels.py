@@ -259,8 +259,8 @@ def _reduce(x, weight, bias, scratch, reduced):
 
 @_piece
 def _whole(size):
-    """So many numbers of a row that whole vectors hold them: what stands behind a tile's is never looked at, and one
-    number after another takes as long as vectors.
+    """So many numbers of a row that whole vectors hold them: one number after another takes as long as vectors. What
+    stands behind a tile's numbers gets into no result: it is left behind, or zero where rows are summed up.
     """
     return -(-size // LANES) * LANES
 
@@ -345,6 +345,7 @@ def _of_expand(x, of_out, features, weight, bias, scratch, of_features, of_x, of
             for channel in range(0, many, _ROWS):
                 rows = min(_ROWS, many - channel)
                 _open(weight, bias, channel, rows, (f, e, a, b), scratch, x, of_out, of_x, True)
+                scratch[:rows, size:] = 0
                 for frame in range(f, e):
                     start = (frame - f) * (b - a)
                     for row in range(rows):
