@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from vidrepro.models.kernels import in_parts
+from vidrepro.models.layout import layout_of
 from vidrepro.models.mechanisms.aia_gates import combine, gate_over
 from vidrepro.models.mechanisms.frames import split_frames
 
@@ -118,9 +119,7 @@ class _Work:
     """
 
     def __init__(self, x: Tensor, frames: int, steps: Steps) -> None:
-        self.layout = torch.contiguous_format
-        if not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
-            self.layout = torch.channels_last
+        self.layout = layout_of(x)
         count, channels, height, width = x.shape
         if count % frames:
             split_frames(x, frames)  # refuses

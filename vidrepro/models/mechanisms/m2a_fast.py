@@ -7,6 +7,7 @@ needs it, and no map of that size but the input is kept: the backward pass works
 
 `available` and `GatedMotionAttention` say where: elsewhere (inference, autocast, other layouts, compiled, traced,
 counted, on a GPU, with another paper's blocks, or where somebody listens to a part of the shell) plain operations run.
+Batched gradients and forward-mode differentiation cannot be foreseen: torch refuses them, and kernels have to be off.
 """
 
 from __future__ import annotations
