@@ -23,7 +23,7 @@ def _run(words: list[str], debug: bool) -> int:
     import typer
 
     from vidrepro.cli.app import app
-    from vidrepro.errors import VidreproError
+    from vidrepro.errors import VidreproError, machine_refusal
 
     usage_errors = typer.BadParameter.__mro__[2]  # ClickException, wherever this typer keeps its click
     try:
@@ -41,8 +41,9 @@ def _run(words: list[str], debug: bool) -> int:
         if isinstance(error, usage_errors):
             error.show()  # type: ignore[attr-defined]
             return USAGE_ERROR
-        if isinstance(error, VidreproError):
-            _print_panel(error.problem, error.details())
+        refusal = error if isinstance(error, VidreproError) else machine_refusal(error)
+        if refusal is not None:
+            _print_panel(refusal.problem, refusal.details())
             return USAGE_ERROR
         defect = f"{type(error).__name__}: {error}"
         _print_panel(

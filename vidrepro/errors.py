@@ -7,8 +7,12 @@ with code 2. Anything else that escapes is a defect of ours.
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable
 from pathlib import Path
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a full disk, a quota, a limit on file sizes
 
 
 class VidreproError(Exception):
@@ -115,3 +119,35 @@ def closest(given: str, names: Iterable[str], count: int = 2) -> list[str]:
     """The valid names most like `given`, best first; empty when nothing is close."""
     by_lower = {name.lower(): name for name in names}
     return [by_lower[match] for match in difflib.get_close_matches(given.lower(), list(by_lower), n=count, cutoff=0.5)]
+
+
+def system_error(error: BaseException) -> OSError | None:
+    """The system's own refusal that an exception is, or came of; None if there is none.
+
+    A library may raise something else on the way out of a write that failed, as torch.save does.
+    """
+    if isinstance(error, OSError):
+        return error
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in (*NO_ROOM, errno.EIO, errno.EROFS):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def machine_refusal(error: BaseException) -> VidreproError | None:
+    """What the machine refused where nobody nearer could say it better: a file, a disk, memory; None for the rest."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, for a GPU
+        first = str(error).partition(". ")[0] or "no more could be had"
+        return VidreproError(f"not enough memory: {first}", hint="lower train.batch_size with --set, or --jobs")
+    refused = system_error(error)
+    if refused is None:
+        return None
+    reason = refused.strerror or str(refused).strip().rpartition("\n")[2] or type(refused).__name__
+    if not isinstance(refused.filename, str | bytes):
+        return VidreproError(f"the system refused: {reason}")
+    return VidreproError(
+        f"cannot read or write '{os.fsdecode(refused.filename)}': {reason}",
+        hint="check the path, its permissions and the room on its disk",
+    )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from vidrepro.errors import ResultsError, VidreproError
+from vidrepro.errors import NO_ROOM, ResultsError, VidreproError, system_error
 
 DATA_VARIABLE = "VIDREPRO_DATA"
 RESULTS_VARIABLE = "VIDREPRO_RESULTS"
@@ -51,6 +53,24 @@ def experiments_folder() -> Path:
 
 
 @contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Around whatever writes `path`: what the disk, a quota or a permission refuses inside becomes one refusal.
+
+    Raises:
+        ResultsError: if it cannot be written.
+    """
+    try:
+        yield
+    except VidreproError:
+        raise
+    except Exception as error:
+        refused = system_error(error)
+        if refused is None:
+            raise
+        raise not_writable(path, refused) from error
+
+
+@contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path in the same folder that becomes `path` when the block ends without an error.
 
@@ -58,23 +78,37 @@ def atomic_path(path: Path) -> Iterator[Path]:
         path: the final name; its folder is created. An existing file is replaced as a whole.
 
     Raises:
-        ResultsError: if the folder cannot be written.
+        ResultsError: if it cannot be written. What was there before is kept, and nothing else is left.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    except OSError as error:
-        raise not_writable(path.parent, error) from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)  # mkstemp's 0600 would hide shared results from colleagues
-        temporary.replace(path)
-    except OSError as error:
-        raise not_writable(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    make_folder(path.parent)
+    with writing(path):
+        # Not the whole stem: with what mkstemp adds, a long name that fits would not
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:32]}-", suffix=path.suffix[:16], dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o644)  # mkstemp's 0600 would hide shared results from colleagues
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """The same, opened for writing bytes.
+
+    A library that opens the file itself may lose the system's reason (torch raises a RuntimeError about positions).
+    """
+    with atomic_path(path) as temporary, _PlainFile(io.FileIO(temporary, "w")) as file:
+        yield file
+
+
+class _PlainFile(io.BufferedWriter):
+    """A file without a descriptor: given one, Pillow writes by itself and ends a picture short on a full disk."""
+
+    def fileno(self) -> int:
+        raise io.UnsupportedOperation("written through Python alone")
 
 
 def make_folder(path: Path) -> None:
@@ -83,10 +117,8 @@ def make_folder(path: Path) -> None:
     Raises:
         ResultsError: if that is not possible.
     """
-    try:
+    with writing(path):
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise not_writable(path, error) from error
 
 
 def atomic_write_text(path: Path, text: str) -> None:
@@ -111,11 +143,17 @@ def read_json_object(path: Path) -> dict[str, Any] | None:
 
 def not_writable(path: Path, error: OSError) -> ResultsError:
     """The error for a place that cannot be written."""
+    reason = error.strerror or str(error)
+    if error.errno == errno.EFBIG:
+        reason += " (no space left below the limit on file sizes: ulimit -f, or the file system's)"
+    hint = "choose another with --results or --data, or change its permissions"
+    if error.errno in NO_ROOM:
+        hint = "make room there, or choose another place with --results or --data; the same command then goes on"
     return ResultsError(
-        f"cannot write to '{path}': {error.strerror or error}",
+        f"cannot write to '{path}': {reason}",
         given=path,
         allowed="a folder you may write to, on a disk with room",
-        hint="choose another with --results or --data, or change its permissions",
+        hint=hint,
     )
 
 

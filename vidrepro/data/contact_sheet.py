@@ -14,7 +14,7 @@ from vidrepro.data.frames import read_clip
 from vidrepro.data.manifest import Manifest
 from vidrepro.data.segments import tsm_test
 from vidrepro.errors import ConfigError, DataError
-from vidrepro.files import atomic_path
+from vidrepro.files import atomic_file
 
 FORMATS = (".png", ".jpg", ".jpeg", ".webp")
 TEXT_WIDTH = 300  # pixels; the longest labels are wrapped
@@ -76,8 +76,8 @@ def write_contact_sheet(
             place = (left + TEXT_WIDTH - 2 * MARGIN, top + height // 2)
             draw.multiline_text(place, text, "black", anchor="rm", align="right")
         named.add(label)
-    with atomic_path(path) as temporary:
-        sheet.save(temporary)
+    with atomic_file(path) as file:
+        sheet.save(file, Image.registered_extensions()[path.suffix.lower()])
     return rows["id"].tolist()
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidrepro.errors import ResultsError
-from vidrepro.files import atomic_path
+from vidrepro.files import atomic_file
 
 Averaged = Literal["logits", "softmax"]
 
@@ -83,7 +83,7 @@ def scores_path(
 
 def save_scores(path: Path, scores: Scores) -> None:
     """Write scores as a whole or not at all."""
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
+    with atomic_file(path) as file:
         np.savez_compressed(
             file,
             ids=scores.ids,

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from vidrepro.data.encode import write_video
 from vidrepro.explain.gradcam_strip import Explained
 from vidrepro.explain.strip import BarRow, Palette, StripRow, overlay
-from vidrepro.files import atomic_path
+from vidrepro.files import atomic_file
 
 PANEL = 192  # pixels, at least, of a panel's shorter side: small frames are enlarged by a whole number
 GAP, LINE, BAR = 8, 18, 16  # pixels
@@ -84,9 +84,9 @@ def write_animation(stem: Path, pictures: NDArray[np.uint8], fps: float) -> tupl
     """
     gif, mp4 = stem.with_name(stem.name + ".gif"), stem.with_name(stem.name + ".mp4")
     images = [Image.fromarray(picture).quantize(256, dither=Image.Dither.NONE) for picture in pictures]
-    with atomic_path(gif) as temporary:
+    with atomic_file(gif) as file:
         images[0].save(
-            temporary,
+            file,
             format="GIF",
             save_all=True,
             append_images=images[1:],

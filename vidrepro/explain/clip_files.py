@@ -13,7 +13,7 @@ from vidrepro.explain.animation import compose, frame_rate, write_animation
 from vidrepro.explain.chosen_frames import usual_frames
 from vidrepro.explain.clips import Network, ShownClip
 from vidrepro.explain.strip import BarRow, Palette, StripRow, draw_strip
-from vidrepro.files import atomic_path
+from vidrepro.files import atomic_file
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def write_clip(
         gif, mp4 = write_animation(stem, pictures, rate)
         written |= {"gif": str(gif), "mp4": str(mp4)}
     array_file = stem.with_name(stem.name + ".npz")
-    with atomic_path(array_file) as temporary, temporary.open("wb") as file:
+    with atomic_file(array_file) as file:
         np.savez_compressed(file, **arrays)
     return written | {"arrays": str(array_file)}
 

@@ -13,7 +13,7 @@ from vidrepro.errors import unknown_name
 from vidrepro.explain.clips import Network, ShownClip, file_stem
 from vidrepro.explain.gradcam import GradCam, default_layer, find_layer, grad_cam
 from vidrepro.explain.strip import StripRow, draw_strip
-from vidrepro.files import atomic_path
+from vidrepro.files import atomic_file
 
 TARGETS = ("predicted", "true")
 
@@ -94,7 +94,7 @@ def write_explained(explained: Sequence[Explained], folder: Path, about: str) ->
         heads=[f"frame {position + 1}" for position in first.clip.positions],
         scale="Grad-CAM, share of the row's largest value",
     )
-    with atomic_path(arrays) as temporary, temporary.open("wb") as file:
+    with atomic_file(arrays) as file:
         np.savez_compressed(file, **_arrays(explained))
     return picture, arrays
 

@@ -21,7 +21,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from vidrepro.files import atomic_path
+from vidrepro.files import atomic_file
 
 COLOURS = "viridis"  # blue is nothing, yellow the largest value
 OPACITY = 0.6
@@ -180,8 +180,8 @@ def draw_strip(
         bar.ax.tick_params(labelsize=7)
     _align_bars(figure, [axes for axes, row in zip(grid, rows, strict=True) if isinstance(row, BarRow)], grid[0])
     try:
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, format="png", metadata={"Software": None})
+        with atomic_file(path) as file:
+            figure.savefig(file, format="png", metadata={"Software": None})
     finally:
         pyplot.close(figure)
 

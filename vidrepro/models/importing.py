@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vidrepro.errors import CheckpointError, ModelError, unknown_name
-from vidrepro.files import atomic_path, file_digest
+from vidrepro.files import atomic_file, file_digest
 from vidrepro.models.build import backbone_names, build_model
 from vidrepro.models.loading import compare, strip_wrappers
 from vidrepro.models.mechanisms import build_mechanism, resolve_mechanism
@@ -55,8 +55,8 @@ class Imported:
         Raises:
             ResultsError: if the folder cannot be written.
         """
-        with atomic_path(path) as temporary:
-            torch.save({RECORD: self.record, "state_dict": self.tensors}, temporary)
+        with atomic_file(path) as file:
+            torch.save({RECORD: self.record, "state_dict": self.tensors}, file)
 
 
 def import_checkpoint(

@@ -14,7 +14,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 
 from vidrepro.errors import ResultsError
-from vidrepro.files import atomic_path
+from vidrepro.files import atomic_file
 from vidrepro.report.compare import ClassDifference, Comparison, signed
 
 NAMED_BARS = 40  # more classes are drawn as the paper draws them: thin bars, only some of them named
@@ -33,8 +33,8 @@ def draw_comparison(comparison: Comparison, path: Path) -> None:
     many = len(comparison.classes) > NAMED_BARS
     figure = _many_bars(comparison) if many else _named_bars(comparison)
     try:
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, format="png", metadata={"Software": None})
+        with atomic_file(path) as file:
+            figure.savefig(file, format="png", metadata={"Software": None})
     finally:
         pyplot.close(figure)
 

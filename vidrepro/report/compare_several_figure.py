@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib import colormaps, pyplot
 
 from vidrepro.errors import ConfigError
-from vidrepro.files import atomic_path
+from vidrepro.files import atomic_file
 from vidrepro.report.compare_several import SeveralCompared
 from vidrepro.report.statistics import Accuracy
 
@@ -73,8 +73,8 @@ def draw_several(compared: SeveralCompared, path: Path) -> None:
         ncols=columns,
     )
     try:
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, format="png", metadata={"Software": None})
+        with atomic_file(path) as file:
+            figure.savefig(file, format="png", metadata={"Software": None})
     finally:
         pyplot.close(figure)
 

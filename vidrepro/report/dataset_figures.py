@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib import pyplot
 
 from vidrepro.data.manifest import Manifest
-from vidrepro.files import atomic_path
+from vidrepro.files import atomic_file
 
 NAMED_CLASSES = 40  # more are drawn as thin bars, most frequent first, without their names
 LENGTH_BINS = 40
@@ -106,7 +106,7 @@ def _save(figure: pyplot.Figure, axes: pyplot.Axes, path: Path) -> None:
     axes.tick_params(labelsize=8)
     figure.legend(fontsize=8, frameon=False, loc="outside right upper")
     try:
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, format="png", metadata={"Software": None})
+        with atomic_file(path) as file:
+            figure.savefig(file, format="png", metadata={"Software": None})
     finally:
         pyplot.close(figure)

@@ -14,7 +14,7 @@ from matplotlib import pyplot
 
 from vidrepro.errors import ResultsError
 from vidrepro.experiments import Paper
-from vidrepro.files import atomic_path
+from vidrepro.files import atomic_file
 from vidrepro.report.grid import TableReport
 from vidrepro.report.records import trained_text
 
@@ -66,8 +66,8 @@ def draw_table(report: TableReport, paper: Paper, path: Path) -> None:
     left.set_xlim(0, 1.3 * max(record["printed_top1"] or 1 for record in rows))
     figure.tight_layout()
     try:
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, format="png", metadata={"Software": None})  # the same bytes every time
+        with atomic_file(path) as file:
+            figure.savefig(file, format="png", metadata={"Software": None})  # the same bytes every time
     finally:
         pyplot.close(figure)
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from vidrepro.errors import CheckpointError
-from vidrepro.files import atomic_path
+from vidrepro.files import atomic_file
 from vidrepro.models.loading import load
 from vidrepro.models.weights import read_checkpoint
 
@@ -25,8 +25,8 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
         path: the file.
         content: tensors, numbers, strings, lists and dicts only.
     """
-    with atomic_path(path) as temporary:
-        torch.save({"format": FORMAT, **content}, temporary)
+    with atomic_file(path) as file:
+        torch.save({"format": FORMAT, **content}, file)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

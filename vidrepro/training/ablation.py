@@ -13,6 +13,7 @@ from pathlib import Path
 
 from vidrepro.config import START_RUN, RunConfig
 from vidrepro.errors import TrainingError
+from vidrepro.files import writing
 from vidrepro.runs.folder import PROGRESS_FILE, make_run_folder, run_id, runs_folder
 from vidrepro.training.execute import is_finished
 from vidrepro.training.progress import Progress
@@ -121,7 +122,7 @@ def _start(job: Job, results: Path) -> Job:
     progress = folder / PROGRESS_FILE
     progress.unlink(missing_ok=True)
     command = [sys.executable, "-m", "vidrepro", "train", *job.arguments, "--progress-file", str(progress)]
-    with (folder / LOG_FILE).open("ab") as log:
+    with writing(folder / LOG_FILE), (folder / LOG_FILE).open("ab") as log:
         # A session of its own: Ctrl-C reaches the parent alone, which passes it on once.
         job.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vidrepro.data.synthetic.textures import FloatArray
 from vidrepro.errors import DataError
-from vidrepro.files import atomic_path
+from vidrepro.files import atomic_file
 
 _TRACKS = ("masks", "boxes", "centres", "sizes", "speeds", "camera")
 
@@ -56,9 +56,9 @@ def save_annotations(path: Path, annotations: Annotations) -> None:
         ResultsError: if the file cannot be written.
     """
     arrays = {name: getattr(annotations, name) for name in _TRACKS if name != "masks"}
-    with atomic_path(path) as temporary:
+    with atomic_file(path) as file:
         np.savez_compressed(
-            temporary,
+            file,
             roles=np.array(annotations.roles, dtype=np.str_),
             mask_bits=np.packbits(annotations.masks, axis=-1),
             side=np.int64(annotations.masks.shape[-1]),
