@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.command_line import light_help
+from tests.command_line import light_helps, run_here
 from tests.conftest import make_toy_dataset
 
 TOY_SETTINGS = [
@@ -46,14 +46,20 @@ def toy_ablation(data: Path, results: Path, *more: str, epochs: int = 2) -> list
     return ["ablate", "m2a", "--rows", "none,m2a", *folders, *overrides(f"train.epochs={epochs}"), *more]
 
 
+@pytest.fixture(scope="module")
+def helps() -> dict[str, str]:
+    """What the commands' ``--help`` print; in the process that printed them nothing heavy was imported."""
+    return light_helps(["", *COMMANDS, *(f"explain {name}" for name in EXPLANATIONS)])
+
+
 @pytest.mark.parametrize("command", [*COMMANDS, *(f"explain {name}" for name in EXPLANATIONS)])
-def test_help_shows_examples_and_imports_nothing_heavy(command: str) -> None:
-    assert "Examples" in light_help(*command.split())
+def test_help_shows_examples_and_imports_nothing_heavy(command: str, helps: dict[str, str]) -> None:
+    assert "Examples" in helps[command]
 
 
 @pytest.mark.parametrize(("group", "names"), [("", COMMANDS), ("explain", EXPLANATIONS)])
-def test_help_lists_every_command_and_no_other(group: str, names: tuple[str, ...]) -> None:
-    listed = re.findall(r"^│ ([a-z-]+) ", light_help(*group.split()).partition("Commands")[2], re.MULTILINE)
+def test_help_lists_every_command_and_no_other(group: str, names: tuple[str, ...], helps: dict[str, str]) -> None:
+    listed = re.findall(r"^│ ([a-z-]+) ", helps[group].partition("Commands")[2], re.MULTILINE)
     assert sorted(listed) == sorted(names)
 
 
@@ -89,7 +95,7 @@ def test_help_lists_every_command_and_no_other(group: str, names: tuple[str, ...
     ],
 )
 def test_wrong_names_are_refused_with_a_clean_panel(words: list[str], expected: str, tmp_path: Path) -> None:
-    done = run(*words, cwd=tmp_path)
+    done = run_here(*words, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == [], "something was prepared or written before the refusal"
@@ -102,14 +108,14 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 
 
 def test_unknown_backbone_is_refused_before_training(toy_data: Path, tmp_path: Path) -> None:
-    done = run(
+    done = run_here(
         "train", "m2a/table1/m2a", "--dataset", "toy", "--backbone", "resnet81", "--data", toy_data, cwd=tmp_path
     )
     assert done.returncode == 2 and "resnet18" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_dry_run_lists_cells_and_does_nothing(tmp_path: Path) -> None:
-    done = run("ablate", "m2a", "--table", "I,V", "--seeds", "0,1", "--dry-run", "--json", cwd=tmp_path)
+    done = run_here("ablate", "m2a", "--table", "I,V", "--seeds", "0,1", "--dry-run", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     cells = json.loads(done.stdout)
     assert {cell["seed"] for cell in cells} == {0, 1}
@@ -120,7 +126,7 @@ def test_dry_run_lists_cells_and_does_nothing(tmp_path: Path) -> None:
 
 
 def test_dry_run_of_the_matrix_lists_its_twelve_cells(tmp_path: Path) -> None:
-    done = run("ablate", "m2a", "--table", "VI", "--dry-run", "--json", cwd=tmp_path)
+    done = run_here("ablate", "m2a", "--table", "VI", "--dry-run", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     cells = json.loads(done.stdout)
     named = [
@@ -134,7 +140,7 @@ def test_dry_run_of_the_matrix_lists_its_twelve_cells(tmp_path: Path) -> None:
 def test_a_backbone_selects_its_table_unless_one_is_named(backbone: str, table: str, tmp_path: Path) -> None:
     words = ["ablate", "m2a", "--backbone", backbone, "--dry-run", "--json"]
     for more, expected in (([], table), (["--table", "I"], "table1")):
-        cells = json.loads(run(*words, *more, cwd=tmp_path).stdout)
+        cells = json.loads(run_here(*words, *more, cwd=tmp_path).stdout)
         assert [cell["experiment"] for cell in cells] == [
             f"m2a/{expected}/{row}" for row in ("none", "m2a-attention", "m2a-motion", "m2a")
         ]
@@ -143,15 +149,15 @@ def test_a_backbone_selects_its_table_unless_one_is_named(backbone: str, table: 
 
 def test_results_that_cannot_be_written_are_refused_before_anything_is_prepared(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("a file, not a folder")
-    done = run("ablate", "m2a", "--results", tmp_path / "results", "--data", tmp_path / "data", cwd=tmp_path)
+    done = run_here("ablate", "m2a", "--results", tmp_path / "results", "--data", tmp_path / "data", cwd=tmp_path)
     assert done.returncode == 2 and "cannot write" in done.stderr and "Traceback" not in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["results"]
 
 
 def test_an_option_of_a_mechanism_reaches_the_rows_that_have_it(tmp_path: Path) -> None:
     words = ["ablate", "m2a", "--table", "I", "--dry-run", "--json"]
-    plain = json.loads(run(*words, cwd=tmp_path).stdout)
-    changed = json.loads(run(*words, "--set", "model.options.boundary=first", cwd=tmp_path).stdout)
+    plain = json.loads(run_here(*words, cwd=tmp_path).stdout)
+    changed = json.loads(run_here(*words, "--set", "model.options.boundary=first", cwd=tmp_path).stdout)
     pairs = zip(plain, changed, strict=True)
     differs = {one["experiment"]: one["config_fingerprint"] != two["config_fingerprint"] for one, two in pairs}
     assert differs == {
@@ -169,11 +175,24 @@ def test_a_missing_and_a_shortened_clip_are_refused_by_name_and_line(tmp_path: P
     victim.write_bytes(content[:-10])
     command = ["train", "m2a/table1/none", "--dataset", "toy", "--preset", "tiny", "--data", tmp_path / "data"]
     for state in ("shorter", "gone"):
-        done = run(*command, *overrides(), "--results", tmp_path / "results")
+        done = run_here(*command, *overrides(), "--results", tmp_path / "results")
         text = " ".join(done.stderr.replace("│", " ").split())
         assert done.returncode == 2 and "Traceback" not in text, text
         assert "003.mp4" in text and "line 5" in text, (state, text)
         victim.unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="module")
+def counted_costs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Costs that one table needed and the next one needs again; their keys hold all that determines them."""
+    return tmp_path_factory.mktemp("costs")
+
+
+@pytest.fixture
+def results(tmp_path: Path, counted_costs: Path) -> Path:
+    """A results folder for ablations, whose tables count costs."""
+    (tmp_path / ".cache").symlink_to(counted_costs)
+    return tmp_path
 
 
 def interrupt_when(path_glob: str, base: Path, words: list[object], number: int) -> subprocess.CompletedProcess[str]:
@@ -198,33 +217,35 @@ def interrupt_when(path_glob: str, base: Path, words: list[object], number: int)
 def test_interrupted_train_goes_on_to_the_same_result(toy_data: Path, tmp_path: Path) -> None:
     words = ["train", "m2a/table1/m2a", "--dataset", "toy", "--preset", "tiny", "--data", toy_data]
     words += [*overrides("train.epochs=25"), "--threads", "1"]
-    straight = run(*words, "--results", tmp_path / "straight")
+    straight = run_here(*words, "--results", tmp_path / "straight")
     assert straight.returncode == 0, straight.stderr
     results = tmp_path / "resumed"
     stopped = interrupt_when("runs/*/best.pt", results, [*words, "--results", results], signal.SIGINT)
     assert stopped.returncode == 130 and "the same command continues" in stopped.stderr, stopped.stderr
     assert not list(results.glob("runs/*/run.json"))
-    again = run(*words, "--results", results)
+    again = run_here(*words, "--results", results)
     assert again.returncode == 0, again.stderr
     one, two = (json.loads(next(path.glob("runs/*/run.json")).read_text()) for path in (tmp_path / "straight", results))
     assert one["history"] == two["history"] and one["best"] == two["best"] and one["id"] == two["id"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_interrupted_ablation_goes_on_and_repeats_nothing(toy_data: Path, tmp_path: Path, number: int) -> None:
-    words = toy_ablation(toy_data, tmp_path, "--jobs", "1", epochs=6)
-    stopped = interrupt_when("runs/*/run.json", tmp_path, words, number)  # the first row is done, the second not
+def test_interrupted_ablation_goes_on_and_repeats_nothing(toy_data: Path, results: Path, number: int) -> None:
+    words = toy_ablation(toy_data, results, "--jobs", "1", epochs=6)
+    stopped = interrupt_when("runs/*/run.json", results, words, number)  # the first row is done, the second not
     assert stopped.returncode in (130, -signal.SIGKILL), stopped.stderr
-    finished = {path: path.read_bytes() for path in tmp_path.glob("runs/*/run.json")}
+    finished = {path: path.read_bytes() for path in results.glob("runs/*/run.json")}
     if number == signal.SIGKILL:
-        time.sleep(3)  # the orphan notices that its parent is gone and stops by itself
-        assert not [line for line in _processes() if str(tmp_path) in line]
-    again = run(*words)
+        deadline = time.monotonic() + 60
+        while any(str(results) in line for line in _processes()):  # the orphan sees that its parent is gone, and stops
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    again = run_here(*words)
     assert again.returncode == 0, again.stderr
     assert "runs are finished already" in again.stdout
     assert all(path.read_bytes() == content for path, content in finished.items())
-    assert len(list(tmp_path.glob("runs/*/run.json"))) == 2
-    assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".") and path.suffix in {".json", ".pt"}]
+    assert len(list(results.glob("runs/*/run.json"))) == 2
+    assert not [path for path in results.rglob("*") if path.name.startswith(".") and path.suffix in {".json", ".pt"}]
 
 
 def _processes() -> list[str]:
@@ -237,38 +258,38 @@ def _processes() -> list[str]:
     return lines
 
 
-def test_ablation_prints_the_table_and_evaluate_reads_the_run(toy_data: Path, tmp_path: Path) -> None:
-    done = run(*toy_ablation(toy_data, tmp_path))
+def test_ablation_prints_the_table_and_evaluate_reads_the_run(toy_data: Path, results: Path) -> None:
+    done = run_here(*toy_ablation(toy_data, results))
     assert done.returncode == 0, done.stderr
     assert "34.7" in done.stdout and "toy" in done.stdout  # printed beside measured
-    assert (tmp_path / "tables" / "m2a" / "table1.md").is_file()
+    assert (results / "tables" / "m2a" / "table1.md").is_file()
 
-    runs = [path.parent.name for path in tmp_path.glob("runs/*/run.json")]
+    runs = [path.parent.name for path in results.glob("runs/*/run.json")]
     name = next(run for run in runs if "_none_" in run)
-    record = json.loads((tmp_path / "runs" / name / "run.json").read_text())
-    evaluated = run("evaluate", name, "--data", toy_data, "--results", tmp_path, "--json")
+    record = json.loads((results / "runs" / name / "run.json").read_text())
+    evaluated = run_here("evaluate", name, "--data", toy_data, "--results", results, "--json")
     assert evaluated.returncode == 0, evaluated.stderr
     result = json.loads(evaluated.stdout)
     assert result["top1"] == record["best"]["top1"] and result["protocol"] == record["protocol"]
-    views = run("evaluate", name, "--protocol", "4×3×2@24", "--data", toy_data, "--results", tmp_path, "--json")
+    views = run_here("evaluate", name, "--protocol", "4×3×2@24", "--data", toy_data, "--results", results, "--json")
     assert json.loads(views.stdout)["protocol"] == "4x3x2@24"
-    frames = run("evaluate", name, "--protocol", "8x1x1@24", "--data", toy_data, "--results", tmp_path)
+    frames = run_here("evaluate", name, "--protocol", "8x1x1@24", "--data", toy_data, "--results", results)
     assert frames.returncode == 2 and "another number of frames" in frames.stderr
 
-    best = tmp_path / "runs" / name / "best.pt"
+    best = results / "runs" / name / "best.pt"
     content = torch.load(best, weights_only=True)
     torch.save({**content, "seed": 5}, best)
-    foreign = run("evaluate", name, "--data", toy_data, "--results", tmp_path)
+    foreign = run_here("evaluate", name, "--data", toy_data, "--results", results)
     assert foreign.returncode == 2 and "another seed" in foreign.stderr
     torch.save(content, best)
 
     other = next(run for run in runs if "_m2a_" in run)
-    (tmp_path / "runs" / name / "best.pt").write_bytes((tmp_path / "runs" / other / "best.pt").read_bytes())
-    swapped = run("evaluate", name, "--data", toy_data, "--results", tmp_path)
+    (results / "runs" / name / "best.pt").write_bytes((results / "runs" / other / "best.pt").read_bytes())
+    swapped = run_here("evaluate", name, "--data", toy_data, "--results", results)
     assert swapped.returncode == 2 and "another architecture" in swapped.stderr
 
-    (tmp_path / "runs" / name / "run.json").write_text('{"id": 3')
-    damaged = run("evaluate", name, "--data", toy_data, "--results", tmp_path)
+    (results / "runs" / name / "run.json").write_text('{"id": 3')
+    damaged = run_here("evaluate", name, "--data", toy_data, "--results", results)
     assert damaged.returncode == 2 and "record cannot be read" in damaged.stderr
 
 
@@ -277,7 +298,7 @@ def test_other_start_weights_are_another_run(tmp_path: Path) -> None:
     seen = []
     for value in (1.0, 2.0):
         torch.save({"x": torch.tensor(value)}, tmp_path / "w.pt")
-        (cell,) = json.loads(run(*words, cwd=tmp_path).stdout)
+        (cell,) = json.loads(run_here(*words, cwd=tmp_path).stdout)
         seen.append(cell["config_fingerprint"])
     assert seen[0] != seen[1]
 
@@ -307,7 +328,7 @@ def test_doctor_knows_the_broken_pair_and_its_remedy() -> None:
 
 
 def test_doctor_reports_versions_codecs_and_datasets(toy_data: Path) -> None:
-    done = run("doctor", "--data", toy_data, "--json")
+    done = run_here("doctor", "--data", toy_data, "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     found = {(item["topic"], item["name"]): item for item in json.loads(done.stdout)}
     assert found["codecs", "encoder libx264"]["state"] == "ok"
