@@ -1,8 +1,8 @@
-"""Multiply-accumulates (MACs) of one forward pass, by fvcore and by torch's own counter.
+"""Multiply-accumulates (MACs) of one forward pass, by fvcore.
 
 One MAC is one multiplication with its addition: half of what "FLOPs" usually means. fvcore reads the traced graph;
-torch's `FlopCounterMode` watches the dispatcher; `vidrepro.cost.call_counter` counts the Python calls. Three places,
-three sets of formulas: what all of them agree on is hardly wrong.
+torch's `FlopCounterMode` (`vidrepro.cost.torch_counter`) watches the dispatcher; `vidrepro.cost.call_counter` counts
+the Python calls. Three places, three sets of formulas: what all of them agree on is hardly wrong.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from vidrepro.cost.shapes_only import off_meta, without_convolving
 
@@ -82,14 +81,6 @@ class FvcoreCount:
         return sum(self.by_operator.get(name, 0) for name in FVCORE_MATMUL)
 
 
-@dataclass(frozen=True)
-class TorchCount:
-    """What torch's counter finds: half of its FLOPs. It cannot tell a linear layer from another matrix product."""
-
-    conv: int
-    products: int  # linear layers, matrix products and attention
-
-
 def count_with_fvcore(model: nn.Module, inputs: Tensor) -> FvcoreCount:
     """Count with fvcore, completed by formulas for attention, `baddbmm` and ``padding="same"``.
 
@@ -110,6 +101,8 @@ def _trace_and_count(model: nn.Module, inputs: Tensor) -> FvcoreCount:
     analysis.set_op_handle(
         "aten::scaled_dot_product_attention",
         _attention_handle,
+        "aten::matmul",
+        _matmul_handle,
         "aten::baddbmm",
         _baddbmm_handle,
         "aten::_convolution_mode",
@@ -117,25 +110,13 @@ def _trace_and_count(model: nn.Module, inputs: Tensor) -> FvcoreCount:
     )
     for name in _SHAPE_ONLY:
         analysis.set_op_handle(name, None)
-    with torch.no_grad(), _no_fused_attention_layer():
+    with torch.no_grad(), no_fused_attention_layer():
         by_operator = analysis.by_operator()
         uncounted = analysis.unsupported_ops()
     return FvcoreCount(
         by_operator={name: int(count) for name, count in sorted(by_operator.items()) if count},
         uncounted={name: int(calls) for name, calls in sorted(uncounted.items())},
     )
-
-
-@contextmanager
-def counting_with_torch() -> Iterator[list[TorchCount]]:
-    """Count what runs inside the block; the list holds the one result when the block has ended."""
-    result: list[TorchCount] = []
-    with _no_fused_attention_layer(), FlopCounterMode(display=False) as counter:
-        yield result
-    flops: Counter[str] = Counter()
-    for operator, count in counter.get_flop_counts().get("Global", {}).items():
-        flops["conv" if "conv" in str(operator) else "products"] += count
-    result.append(TorchCount(conv=flops["conv"] // 2, products=flops["products"] // 2))
 
 
 def attention_macs(query: Sequence[int], key: Sequence[int], value: Sequence[int]) -> int:
@@ -157,6 +138,11 @@ def _attention_handle(inputs: list[Any], outputs: list[Any]) -> int:
     return attention_macs(query, key, value)
 
 
+def _matmul_handle(inputs: list[Any], outputs: list[Any]) -> int:
+    # fvcore's own looks for a second axis, which a vector has not
+    return math.prod(get_shape(outputs[0])) * get_shape(inputs[0])[-1]
+
+
 def _baddbmm_handle(inputs: list[Any], outputs: list[Any]) -> int:
     return math.prod(get_shape(outputs[0])) * get_shape(inputs[1])[-1]
 
@@ -168,8 +154,8 @@ def _convolution_mode_handle(inputs: list[Any], outputs: list[Any]) -> Counter[s
 
 
 @contextmanager
-def _no_fused_attention_layer() -> Iterator[None]:
-    # in eval mode nn.MultiheadAttention runs as one opaque operator that no counter looks into
+def no_fused_attention_layer() -> Iterator[None]:
+    """In eval mode `nn.MultiheadAttention` runs as one opaque operator that no counter looks into; not in the block."""
     enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

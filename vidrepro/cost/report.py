@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from vidrepro.cost.call_counter import CallCounter
-from vidrepro.cost.macs import FvcoreCount, TorchCount, count_with_fvcore, counting_with_torch
+from vidrepro.cost.macs import FvcoreCount, count_with_fvcore
 from vidrepro.cost.module_counter import ModuleCounter
 from vidrepro.cost.printed_convention import rule_named
+from vidrepro.cost.torch_counter import TorchCount, counting_with_torch
 
 GIGA = 1e9
 
@@ -24,20 +25,26 @@ class CrossCheck:
 
     Attributes:
         counts: operator kind -> counter ("fvcore", "calls", "torch") -> MACs. torch's dispatcher cannot tell a linear
-            layer from another matrix product, so the kinds it takes part in are "conv" and "linear+matmul".
-        disagreements: one sentence for every kind the counters differ on.
+            layer from another matrix product, so the kinds it takes part in are "conv" and "linear+matmul". None where
+            a counter does not count something that ran.
+        uncounted: operators that torch's counter has no formula for -> number of calls.
+        disagreements: one sentence for every kind the counters differ on, or one of them does not count.
     """
 
-    counts: Mapping[str, Mapping[str, int]]
+    counts: Mapping[str, Mapping[str, int | None]]
+    uncounted: Mapping[str, int]
 
     @property
     def disagreements(self) -> list[str]:
-        """Where the counters differ; empty when all agree."""
+        """Where the counters differ or one does not count; empty when all agree."""
         return [
-            f"{kind}: " + ", ".join(f"{counter} {macs:,}" for counter, macs in counters.items())
+            f"{kind}: " + ", ".join(f"{counter} {self._macs_text(macs)}" for counter, macs in counters.items())
             for kind, counters in self.counts.items()
             if len(set(counters.values())) > 1
         ]
+
+    def _macs_text(self, macs: int | None) -> str:
+        return f"does not count {', '.join(self.uncounted)}" if macs is None else f"{macs:,}"
 
     @property
     def agrees(self) -> bool:
@@ -50,6 +57,7 @@ class CrossCheck:
             "agrees": self.agrees,
             "disagreements": self.disagreements,
             "macs": {kind: dict(counters) for kind, counters in self.counts.items()},
+            "uncounted_by_torch": dict(self.uncounted),
         }
 
 
@@ -179,7 +187,8 @@ def cross_check(fvcore: FvcoreCount, calls: CallCounter, torch_count: TorchCount
                 "calls": macs["linear"] + macs["matmul"],
                 "torch": torch_count.products,
             },
-        }
+        },
+        torch_count.uncounted,
     )
 
 
