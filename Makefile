@@ -1,6 +1,8 @@
 # Each target does all the set-up it needs, in .venv; a second call reuses it.
 #   make demo    the embedded dataset, M2A's ablation, its table: minutes on 2 CPU cores
 #   make test    lint, types, tests
+#   make test-versions   the tests with the oldest supported torch, then with the newest that pip finds, each in an
+#                environment of its own (6 GB in the temporary folder) that is removed afterwards
 #   make bench   speed, memory and leak checks
 #   make tables  render the tables of the runs in results/ again
 #   make clean   remove what the other targets made (not results/)
@@ -12,7 +14,10 @@ READY := $(VENV)/.ready
 DEMO := demo
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test bench tables clean setup
+# "torch>=2.11" among the dependencies is torch==2.11.* here, and torchvision likewise
+OLDEST_TORCH := $(shell sed -n 's/^ *"\(torch[a-z]*\)>=\([0-9.]*\)".*/\1==\2.*/p' pyproject.toml)
+
+.PHONY: demo test test-versions bench tables clean setup
 
 setup: $(READY)
 
@@ -33,6 +38,16 @@ test: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
+
+test-versions:
+	trap 'rm -rf "$$folder"' EXIT; trap 'exit 130' INT TERM; \
+	for torch in '$(OLDEST_TORCH)' 'torch torchvision'; do \
+		folder=$$(mktemp -d) && $(PYTHON) -m venv "$$folder" && \
+		"$$folder/bin/python" -m pip install --quiet --upgrade pip && \
+		"$$folder/bin/python" -m pip install --quiet $$torch -e '.[dev]' && \
+		"$$folder/bin/python" -c 'import torch; print("torch", torch.__version__)' && \
+		"$$folder/bin/python" -m pytest -n 2 && rm -rf "$$folder" || exit 1; \
+	done
 
 bench: $(READY)
 	$(BIN)/vidrepro measure startup

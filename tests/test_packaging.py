@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -14,15 +15,22 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 @pytest.mark.slow
 def test_the_wheel_runs_elsewhere(tmp_path: Path) -> None:
-    build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path / "dist"), str(REPOSITORY)]
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tmp_path / "dist"), str(REPOSITORY)]
     done = subprocess.run(build, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
+    (source_archive,) = (tmp_path / "dist").glob("vidrepro-*.tar.gz")  # the wheel is built from it
+    with tarfile.open(source_archive) as archive:
+        assert f"{source_archive.name.removesuffix('.tar.gz')}/LICENSE" in archive.getnames()
     (wheel,) = (tmp_path / "dist").glob("vidrepro-*.whl")
     site = tmp_path / "site"
-    with zipfile.ZipFile(wheel) as archive:
-        names = archive.namelist()
-        archive.extractall(site)  # a pure wheel: its dependencies are this environment's
+    with zipfile.ZipFile(wheel) as wheel_file:
+        names = wheel_file.namelist()
+        wheel_file.extractall(site)  # a pure wheel: its dependencies are this environment's
     assert not [name for name in names if name.startswith("tests/")]
+    (licence,) = [name for name in names if name.endswith("/licenses/LICENSE")]
+    assert (site / licence).read_bytes() == (REPOSITORY / "LICENSE").read_bytes()
+    metadata = (site / licence).parents[1] / "METADATA"
+    assert "\nLicense-Expression: MIT\n" in metadata.read_text(encoding="utf-8")
     for source in (REPOSITORY / "experiments").rglob("*.yaml"):
         assert f"vidrepro/_experiments/{source.relative_to(REPOSITORY / 'experiments')}" in names
 

@@ -10,8 +10,8 @@ import torchvision
 from torch import nn
 from torchvision.models import WeightsEnum
 
-from vidrepro.cost.macs import counting_with_torch
 from vidrepro.cost.report import measure_model
+from vidrepro.cost.torch_counter import counting_with_torch
 from vidrepro.errors import ModelError
 from vidrepro.models import VideoClassifier, build_model
 

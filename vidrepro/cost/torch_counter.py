@@ -97,9 +97,13 @@ def _moves_or_scales(func: Any) -> bool:
 def _lacking_formulas() -> dict[Any, Callable[..., int]]:
     """FLOPs by the shapes of the operands, of the operators that torch's counter takes for free here."""
     known = FlopCounterMode(display=False).flop_registry
-    attention = {getattr(aten, name): _attention_flops for name in _FUSED_ATTENTION if hasattr(aten, name)}
-    vectors = {aten.dot: _first_operand_flops, aten.mv: _first_operand_flops, aten.addmv: _second_operand_flops}
-    return {operator: formula for operator, formula in (attention | vectors).items() if operator not in known}
+    formulas: dict[Any, Callable[..., int]] = {
+        aten.dot: _first_operand_flops,
+        aten.mv: _first_operand_flops,
+        aten.addmv: _second_operand_flops,
+    }
+    formulas |= {getattr(aten, name): _attention_flops for name in _FUSED_ATTENTION if hasattr(aten, name)}
+    return {operator: formula for operator, formula in formulas.items() if operator not in known}
 
 
 def _attention_flops(query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:
