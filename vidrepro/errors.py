@@ -95,6 +95,10 @@ class ResultsError(VidreproError):
     """A results folder that cannot be written, or a run in it that cannot be read."""
 
 
+class BusyError(ManifestError, ResultsError):
+    """Work on a dataset or a run that another process is doing right now; ``given`` says which process."""
+
+
 class TrainingError(VidreproError):
     """Training that must not go on, such as a loss that is no longer finite."""
 

@@ -33,7 +33,7 @@ def made(manifest: Manifest, **options: object) -> FrameCache:
 
 
 def files(manifest: Manifest) -> list[str]:
-    return sorted(path.name for path in (manifest.folder / "cache").iterdir() if path.name != ".lock")
+    return sorted(path.name for path in (manifest.folder / "cache").iterdir() if not path.name.startswith(".lock"))
 
 
 def finished(manifest: Manifest) -> list[str]:

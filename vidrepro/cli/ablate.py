@@ -181,16 +181,27 @@ def _prepare_embedded(out: Console, setting: Setting, *, json: bool) -> None:
     """The embedded dataset needs no download, so it is simply made where it is missing."""
     import contextlib
     import sys
+    import time
 
     from vidrepro.cli.prepare import prepare_dataset
     from vidrepro.data.synthetic.presets import PRESETS
+    from vidrepro.errors import BusyError
     from vidrepro.files import is_prepared
+    from vidrepro.locks import POLL_SECONDS
 
     embedded = {preset.dataset for preset in PRESETS.values()}
-    if setting.dataset in embedded and not is_prepared(setting.data, setting.dataset):
-        out.print(f"'{setting.dataset}' is not prepared yet: preparing it in '{setting.data}'.")
-        with contextlib.redirect_stdout(sys.stderr if json else sys.stdout):  # JSON alone may stand on stdout
-            prepare_dataset(setting.dataset, data=setting.data)
+    waited_for = None
+    while setting.dataset in embedded and not is_prepared(setting.data, setting.dataset):
+        try:
+            if waited_for is None:
+                out.print(f"'{setting.dataset}' is not prepared yet: preparing it in '{setting.data}'.")
+            with contextlib.redirect_stdout(sys.stderr if json else sys.stdout):  # JSON alone may stand on stdout
+                prepare_dataset(setting.dataset, data=setting.data)
+        except BusyError as busy:
+            if busy.given != waited_for:
+                out.print(f"waits for '{setting.dataset}', prepared by {busy.given}", markup=False)
+            waited_for = busy.given
+            time.sleep(POLL_SECONDS)
 
 
 def _make_cache(out: Console, manifest: Manifest, mode: str) -> None:
@@ -216,13 +227,17 @@ def _run(out: Console, planned: Sequence[Job], results: Path, parallel: int, exe
     from rich.live import Live
 
     if not out.is_terminal:
-        reported: set[str] = set()
+        reported = {job.name for job in planned if job.finished}
+        told: set[tuple[str, str]] = set()
 
         def say(jobs: Sequence[Job]) -> None:
             for job in jobs:
-                if job.finished and job.process is not None and job.name not in reported:
+                if job.finished and job.name not in reported:
                     reported.add(job.name)
                     out.print(_result_line(results, job))
+                elif job.held_by and (job.name, job.held_by) not in told:
+                    told.add((job.name, job.held_by))
+                    out.print(f"waits for {_label(job)}, trained by {job.held_by}", markup=False)
 
         execute(planned, results, parallel=parallel, on_change=say)
         return
@@ -238,15 +253,13 @@ def _status(jobs: Sequence[Job], results: Path) -> Any:
     table.add_column("run")
     table.add_column("state")
     for job in jobs:
-        fold = f" {job.config.data.fold}" if job.config.data.fold else ""
-        label = f"{job.experiments[0].partition('/')[2]}{fold} seed {job.seed}"
         if job.finished:
             state = f"[green]{_result_line(results, job).partition(': ')[2]}[/green]"
         elif job.progress:
             state = job.progress.line()
         else:
-            state = "starting" if job.process else "waiting"
-        table.add_row(label, state)
+            state = f"trained by {job.held_by}" if job.held_by else "starting" if job.process else "waiting"
+        table.add_row(_label(job).partition("/")[2], state)
     return table
 
 
@@ -258,8 +271,12 @@ def _result_line(results: Path, job: Job) -> str:
     record = json.loads((runs_folder(results) / job.name / RUN_FILE).read_text(encoding="utf-8"))
     best = record["best"]
     pair = f", pair {best['pair']:.1f} %" if best["pair"] is not None else ""
+    return f"{_label(job)}: top-1 {best['top1']:.1f} %{pair}, {record['seconds']:.0f} s"
+
+
+def _label(job: Job) -> str:
     fold = f" {job.config.data.fold}" if job.config.data.fold else ""
-    return f"{job.experiments[0]}{fold} seed {job.seed}: top-1 {best['top1']:.1f} %{pair}, {record['seconds']:.0f} s"
+    return f"{job.experiments[0]}{fold} seed {job.seed}"
 
 
 def _print_tables(

@@ -44,8 +44,10 @@ def train(
     """
     from vidrepro import files
     from vidrepro.cli.output import console, interruptible, print_run
+    from vidrepro.errors import BusyError
     from vidrepro.experiments.setting import select_setting
     from vidrepro.experiments.start import start_from
+    from vidrepro.training.ablation import BUSY
     from vidrepro.training.execute import execute_run
     from vidrepro.training.progress import ConsoleReporter, FileReporter, StopSignal
 
@@ -90,6 +92,11 @@ def train(
                 stop=stop,
                 say=lambda sentence: out.print(sentence, markup=False),
             )
+        except BusyError as error:
+            if progress_file is None:
+                raise
+            out.print(str(error), markup=False)
+            raise typer.Exit(BUSY) from error  # the ablation that asked for the run waits for it, and does others
         finally:
             if isinstance(reporter, ConsoleReporter):
                 reporter.close()

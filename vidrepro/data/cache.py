@@ -8,13 +8,13 @@ pixels beside it count for nothing. The key is the manifest's fingerprint, so an
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from vidrepro.data.cache_build import Progress, write_pixels
@@ -23,6 +23,7 @@ from vidrepro.data.positions import checked_positions
 from vidrepro.data.table import Clip, iterate_clips
 from vidrepro.errors import ConfigError, DataError, ResultsError
 from vidrepro.files import atomic_path, atomic_write_json, not_writable
+from vidrepro.locks import ProcessLock
 
 MODES = ("auto", "always", "never")
 DEFAULT_LIMIT = 2 << 30  # bytes of pixels that "auto" still keeps
@@ -127,7 +128,7 @@ def open_cache(
     if not clips or (mode == "auto" and cache_bytes(manifest) > limit_bytes):
         return None
     try:
-        return _make_once(manifest, clips, workers, progress)
+        return _make_once(manifest, clips, workers, progress, say)
     except ResultsError as error:
         if mode == "always":
             raise ResultsError(
@@ -150,12 +151,24 @@ def cache_bytes(manifest: Manifest) -> int:
     return int((rows["frames"] * rows["height"] * rows["width"] * 3).sum())
 
 
-def _make_once(manifest: Manifest, clips: list[Clip], workers: int, progress: Progress | None) -> FrameCache:
+def _make_once(
+    manifest: Manifest,
+    clips: list[Clip],
+    workers: int,
+    progress: Progress | None,
+    say: Callable[[str], None] | None,
+) -> FrameCache:
     """Make the cache, or wait for the process that is making it."""
     folder = _folder(manifest)
+
+    def waits(who: str) -> None:
+        if say is not None:
+            say(f"waits for the frame cache of '{manifest.name}', made by {who}")
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock"):
+        busy = f"another process makes the frame cache of '{manifest.name}'"
+        with ProcessLock(folder / ".lock").held(busy, seconds=math.inf, tell=waits):
             found = _find(manifest)  # another process may have made it while this one waited
             if found is None:
                 _remove_unfinished(folder)

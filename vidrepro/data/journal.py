@@ -9,10 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from filelock import FileLock, Timeout
-
 from vidrepro.errors import ManifestError
 from vidrepro.files import not_writable
+from vidrepro.locks import ProcessLock
 
 JOURNAL_NAME = ".journal.jsonl"
 LOCK_NAME = ".prepare.lock"
@@ -35,7 +34,8 @@ class Journal:
         discarded: a sentence for the user when an older journal did not fit, else None.
 
     Raises:
-        ManifestError: if another process prepares this folder, or the journal is damaged before its last line.
+        BusyError: if another process prepares this folder.
+        ManifestError: if the journal is damaged before its last line.
         ResultsError: if the folder cannot be written.
     """
 
@@ -46,16 +46,10 @@ class Journal:
         self.discarded: str | None = None
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(self.path.with_name(LOCK_NAME))
-            self._lock.acquire(timeout=0)
-        except Timeout as error:
-            raise ManifestError(
-                f"another process is preparing '{self.path.parent.name}' right now",
-                hint="wait for it to end, then call again",
-                where=self.path.parent,
-            ) from error
         except OSError as error:
             raise not_writable(self.path.parent, error) from error
+        self._lock = ProcessLock(self.path.with_name(LOCK_NAME))
+        self._lock.acquire(f"another process is preparing '{self.path.parent.name}' right now")
         try:
             kept = self._recover()
             # unbuffered: what a full disk refused must not be tried again when the file is closed

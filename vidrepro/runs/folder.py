@@ -13,15 +13,17 @@ from vidrepro import __version__
 from vidrepro.config import START_RUN, RunConfig
 from vidrepro.errors import CheckpointError, ResultsError, UnknownNameError, closest, unknown_name
 from vidrepro.files import atomic_write_text, experiments_folder, make_folder
+from vidrepro.locks import holder
 
 RUN_FILE = "run.json"
 LAST_CHECKPOINT = "last.pt"
 BEST_CHECKPOINT = "best.pt"
 CHECKPOINTS = {"best": BEST_CHECKPOINT, "last": LAST_CHECKPOINT}  # as ``--checkpoint`` calls them
 PROGRESS_FILE = "progress.json"
+LOCK_FILE = ".lock"
 
 # Everything but run.json is large or local; written into each run folder so that any results folder can be versioned.
-IGNORED = "*.pt\n*.log\n.lock\nscores/\nprogress.json\n"
+IGNORED = "*.pt\n*.log\n.lock*\nscores/\nprogress.json\n"
 
 
 def run_id(config: RunConfig, dataset_fingerprint: str, seed: int) -> str:
@@ -56,13 +58,15 @@ def find_run(results: Path, name: str) -> Path:
 
     Raises:
         UnknownNameError: if there is none, naming the closest ones.
-        ResultsError: if several begin like this.
+        ResultsError: if several begin like this, or it is not finished.
     """
     if (Path(name) / RUN_FILE).is_file():
         return Path(name)
     folder = runs_folder(results)
     names = sorted(path.parent.name for path in folder.glob(f"*/{RUN_FILE}"))
     matches = [name] if name in names else [candidate for candidate in names if candidate.startswith(name)]
+    if not matches:
+        _refuse_unfinished(folder, name)
     if not names and not matches:
         raise unknown_name("run", name, names, hint=f"no finished run lies in {folder}")
     if not matches:
@@ -76,6 +80,29 @@ def find_run(results: Path, name: str) -> Path:
     if len(matches) > 1:
         raise ResultsError(f"'{name}' is the beginning of several runs", given=name, allowed=matches)
     return folder / matches[0]
+
+
+def _refuse_unfinished(folder: Path, name: str) -> None:
+    """Say of a run that was begun what has become of it.
+
+    Raises:
+        ResultsError: if exactly one run that is not finished begins with `name`.
+    """
+    begun = [path for path in folder.glob("*") if path.is_dir() and path.name.startswith(name)]
+    if len(begun) == 1:
+        who = lock_holder(begun[0])
+        raise ResultsError(
+            "the run is being trained" if who else "the run is not finished",
+            given=begun[0].name,
+            allowed="a finished run",
+            hint=f"wait for {who}" if who else "the command that began it goes on with it; vidrepro runs lists all",
+            where=begun[0],
+        )
+
+
+def lock_holder(folder: Path) -> str | None:
+    """Which process works on a run right now; None if none does."""
+    return holder(folder / LOCK_FILE)
 
 
 def require_checkpoint_name(name: str) -> None:

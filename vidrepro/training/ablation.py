@@ -14,13 +14,14 @@ from pathlib import Path
 from vidrepro.config import START_RUN, RunConfig
 from vidrepro.errors import TrainingError
 from vidrepro.files import writing
-from vidrepro.runs.folder import PROGRESS_FILE, make_run_folder, run_id, runs_folder
+from vidrepro.runs.folder import PROGRESS_FILE, lock_holder, make_run_folder, run_id, runs_folder
 from vidrepro.training.execute import is_finished
 from vidrepro.training.progress import Progress
 
 POLL_SECONDS = 0.5
 STOP_SECONDS = 120.0  # a child finishes its step and writes its checkpoint in this time
 LOG_FILE = "train.log"
+BUSY = 75  # how `vidrepro train` ends for an ablation when another process works on the run (EX_TEMPFAIL)
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Job:
     process: subprocess.Popen[bytes] | None = None
     progress: Progress | None = None
     started: float | None = None
+    held_by: str | None = None  # another ablation's process that trains it right now
 
 
 def plan(
@@ -73,6 +75,9 @@ def execute(
 ) -> None:
     """Carry out the jobs that are not finished, at most `parallel` at once.
 
+    What another process trains, such as a second ablation in the same folder, is left to it and waited for; if that
+    process is killed, the run goes on here.
+
     Args:
         jobs: with `arguments` filled in.
         results: the results folder given to each of them.
@@ -89,7 +94,11 @@ def execute(
     failed: Job | None = None
     try:
         while running or (waiting and failed is None):
-            ready = [job for job in waiting if job.starts_from not in unfinished]
+            for job in waiting:
+                _look_at_others(job, results)
+            unfinished -= {job.name for job in waiting if job.finished}
+            waiting = [job for job in waiting if not job.finished]
+            ready = [job for job in waiting if job.starts_from not in unfinished and job.held_by is None]
             while ready and failed is None and len(running) < parallel:
                 running.append(_start(ready[0], results))
                 waiting.remove(ready.pop(0))
@@ -101,7 +110,10 @@ def execute(
                     running.remove(job)
                     job.finished = job.process.returncode == 0
                     unfinished -= {job.name} if job.finished else set()
-                    failed = failed if job.finished else job
+                    if job.process.returncode == BUSY:
+                        waiting.insert(0, job)
+                    elif not job.finished:
+                        failed = failed or job
             if on_change:
                 on_change(jobs)
     except BaseException:
@@ -115,6 +127,13 @@ def execute(
             hint="mend the cause and give the same command again: finished runs are kept",
             where=log,
         )
+
+
+def _look_at_others(job: Job, results: Path) -> None:
+    """Whether a job that waits has been done, or is being done, by another process."""
+    folder = runs_folder(results) / job.name
+    job.finished = is_finished(folder)
+    job.held_by = None if job.finished else lock_holder(folder)
 
 
 def _start(job: Job, results: Path) -> Job:

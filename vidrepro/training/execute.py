@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import filelock
 import torch
 
 from vidrepro.config import RunConfig
@@ -17,10 +15,12 @@ from vidrepro.data.cache import open_cache
 from vidrepro.data.manifest import Manifest
 from vidrepro.devices import choose_device, keep_freed_memory
 from vidrepro.errors import ResultsError
-from vidrepro.files import atomic_write_json, not_writable
+from vidrepro.files import atomic_write_json
+from vidrepro.locks import ProcessLock
 from vidrepro.models import check_config
 from vidrepro.runs.folder import (
     LAST_CHECKPOINT,
+    LOCK_FILE,
     PROGRESS_FILE,
     RUN_FILE,
     environment,
@@ -85,7 +85,8 @@ def execute_run(
         The run's folder; its run.json is complete.
 
     Raises:
-        VidreproError: see `Trainer`; also if another process holds the run.
+        BusyError: if another process works on the run.
+        VidreproError: see `Trainer`.
         Interrupted: when asked to stop; the same call goes on later.
     """
     selection = manifest.selection_fingerprint(fold=config.data.fold, task=config.data.task)
@@ -118,7 +119,7 @@ def execute_run(
     if trainer.eval_split != "val" and say:
         say(f"'{manifest.name}' has no split val: the best epoch is chosen on '{trainer.eval_split}', as its papers do")
     make_run_folder(results, name)
-    with _only_one_process(folder):
+    with ProcessLock(folder / LOCK_FILE).held("another process is working on this run", seconds=LOCK_SECONDS):
         if is_finished(folder):
             return folder
         if restart:
@@ -128,26 +129,6 @@ def execute_run(
         atomic_write_json(folder / RUN_FILE, _record(trainer, name, provenance, threads))
         (folder / PROGRESS_FILE).unlink(missing_ok=True)
     return folder
-
-
-@contextmanager
-def _only_one_process(folder: Path) -> Iterator[None]:
-    """Hold the run's lock.
-
-    Raises:
-        ResultsError: if another process keeps it, or the folder cannot be written.
-    """
-    lock = filelock.FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=LOCK_SECONDS)
-    except filelock.Timeout as error:
-        raise ResultsError(
-            "another process is working on this run", given=folder.name, hint="wait for it, or stop it", where=folder
-        ) from error
-    except OSError as error:
-        raise not_writable(folder, error) from error
-    with lock:
-        yield
 
 
 def _frame_counts(manifest: Manifest) -> list[int]:

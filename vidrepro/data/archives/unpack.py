@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from vidrepro.data.archives.extract import Extraction
 from vidrepro.data.archives.names import RESERVED, problem_of
 from vidrepro.data.archives.parts import check_archive, segments_of
@@ -18,8 +16,8 @@ from vidrepro.data.archives.space import Space
 from vidrepro.data.archives.stamps import Stamp
 from vidrepro.data.archives.streams import Segment
 from vidrepro.data.archives.writer import Writer
-from vidrepro.errors import DataError
-from vidrepro.files import make_folder, not_writable
+from vidrepro.files import make_folder
+from vidrepro.locks import ProcessLock
 
 if TYPE_CHECKING:
     from vidrepro.data.sources.official import ArchiveSet
@@ -78,23 +76,12 @@ def unpack(
     say = say or (lambda line: None)
     target = Path(target)
     make_folder(target / RESERVED)
-    lock = FileLock(target / RESERVED / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise DataError(
-            f"another process is unpacking to '{target}' right now", hint="wait for it to end, then call again"
-        ) from error
-    except OSError as error:
-        raise not_writable(target, error) from error
-    try:
+    with ProcessLock(target / RESERVED / "lock").held(f"another process is unpacking to '{target}' right now"):
         run = _Run(target.resolve(), say, progress)
         jobs = [_Job(archive_set, run.target) for archive_set in sets]
         run.total = sum(job.packed for job in jobs if not job.already)
         for job in jobs:
             run.set(job)
-    finally:
-        lock.release()
     already = sum(job.already for job in jobs)
     return UnpackReport(len(sets), already, run.files, run.bytes, time.monotonic() - began, tuple(run.notes))
 
