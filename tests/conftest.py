@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import IO, Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -14,9 +17,11 @@ import numpy as np
 import pytest
 import torch
 
+from tests.command_line import run_here
 from vidrepro.config import RunConfig, resolve
 from vidrepro.data.encode import write_video
 from vidrepro.data.manifest import Manifest, load_manifest, write_manifest
+from vidrepro.training import ablation
 
 torch.set_num_threads(1)
 # A shell starts background jobs with Ctrl-C ignored, and processes inherit that: the tests of Ctrl-C need the default.
@@ -109,3 +114,24 @@ def toy_config() -> RunConfig:
             )
         ]
     )
+
+
+class TrainedHere:
+    """Stands for the process of an ablation's run: carries its command out in this process, where torch is there."""
+
+    def __init__(self, command: list[str], *, stdout: IO[bytes], **_: Any) -> None:
+        assert command[1:3] == ["-m", "vidrepro"]
+        done = run_here(*command[3:])
+        stdout.write((done.stdout + done.stderr).encode())
+        self.returncode = done.returncode
+
+    def poll(self) -> int:
+        return self.returncode
+
+
+@pytest.fixture
+def trained_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ablations train in this process, one run after the other: for tests in which no process is what is tested."""
+    processes = SimpleNamespace(Popen=TrainedHere, DEVNULL=subprocess.DEVNULL, STDOUT=subprocess.STDOUT)
+    monkeypatch.setattr(ablation, "subprocess", processes)
+    monkeypatch.setattr(ablation, "POLL_SECONDS", 0)

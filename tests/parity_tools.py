@@ -7,6 +7,7 @@ import json
 import math
 import zlib
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,10 @@ class ParityFile:
     @property
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The released state dict, filled by the file's rule (checked by the file's own checksum, where it has one)."""
+        return dict(self._filled)
+
+    @cached_property
+    def _filled(self) -> dict[str, torch.Tensor]:
         state = {name: fill(name, shape) for name, shape in self.content["keys"]}
         for suffix, factor in self.content.get("weight_scale", {}).get("suffix_factor", []):
             state |= {name: state[name] * np.float32(factor) for name in state if name.endswith(suffix)}
@@ -61,8 +66,9 @@ class ParityFile:
         return self.content.get("suggested_atol_f64", 1e-6)
 
 
+@lru_cache(maxsize=8)
 def read_parity(name: str) -> ParityFile:
-    """The file ``tests/parity/<name>.json``."""
+    """The file ``tests/parity/<name>.json``; whoever asks again is given the same tensors, which nobody changes."""
     return ParityFile(json.loads((FOLDER / f"{name}.json").read_text()))
 
 

@@ -188,7 +188,7 @@ def test_the_plan_of_table_2_names_what_is_trained_and_what_is_had_from_it(tmp_p
     assert [cell["config"]["data"]["frames"] for cell in plan] == [8, 16]
 
 
-@pytest.mark.usefixtures("counted")
+@pytest.mark.usefixtures("counted", "trained_here")
 def test_an_ensemble_is_trained_evaluated_and_shown_in_one_go(toy_data: Path, tmp_path: Path) -> None:
     """Two networks, six views of each, their mean; a second time nothing is left to do."""
     words = ["ablate", "aia", "--table", "II", "--rows", "aia-tsn-8+16x3x2,aia-tsn-8x1x2", "--dataset", "toy"]

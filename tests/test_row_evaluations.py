@@ -10,6 +10,7 @@ import pytest
 from tests.command_line import invoke
 
 
+@pytest.mark.usefixtures("trained_here")
 def test_probes_are_made_for_the_rows_that_ask_for_them_and_kept(
     toy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,6 +78,7 @@ def test_folds_that_cannot_be(more: tuple[str, ...], says: str, data: Path, tmp_
     assert says in str(refusal.value)
 
 
+@pytest.mark.usefixtures("trained_here")
 def test_a_run_on_a_fold_trains_on_it_and_the_table_names_the_missing_ones(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

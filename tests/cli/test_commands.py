@@ -182,19 +182,6 @@ def test_a_missing_and_a_shortened_clip_are_refused_by_name_and_line(tmp_path: P
         victim.unlink(missing_ok=True)
 
 
-@pytest.fixture(scope="module")
-def counted_costs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Costs that one table needed and the next one needs again; their keys hold all that determines them."""
-    return tmp_path_factory.mktemp("costs")
-
-
-@pytest.fixture
-def results(tmp_path: Path, counted_costs: Path) -> Path:
-    """A results folder for ablations, whose tables count costs."""
-    (tmp_path / ".cache").symlink_to(counted_costs)
-    return tmp_path
-
-
 def interrupt_when(path_glob: str, base: Path, words: list[object], number: int) -> subprocess.CompletedProcess[str]:
     """Start a command and send it a signal as soon as a file matching the pattern appears."""
     process = subprocess.Popen(
@@ -258,6 +245,7 @@ def _processes() -> list[str]:
     return lines
 
 
+@pytest.mark.usefixtures("trained_here")
 def test_ablation_prints_the_table_and_evaluate_reads_the_run(toy_data: Path, results: Path) -> None:
     done = run_here(*toy_ablation(toy_data, results))
     assert done.returncode == 0, done.stderr

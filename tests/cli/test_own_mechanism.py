@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cli.test_commands import run, toy_ablation
+from tests.command_line import run_here
 
 MODULE = '''
 import torch
@@ -37,21 +40,23 @@ def rows(results: Path) -> dict[str, dict[str, str]]:
 
 
 @pytest.fixture
-def package(tmp_path: Path) -> Path:
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = tmp_path / "my_package"
     folder.mkdir()
     (folder / "__init__.py").touch()
     (folder / "my_module.py").write_text(MODULE, encoding="utf-8")
-    return folder / "my_module.py"
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield folder / "my_module.py"
+    for name in [name for name in sys.modules if name.startswith("my_package")]:
+        del sys.modules[name]
 
 
 def test_a_mechanism_of_ones_own_is_trained_and_stands_beneath_the_printed_rows(
-    toy_data: Path, package: Path, tmp_path: Path
+    toy_data: Path, package: Path, results: Path
 ) -> None:
-    results = tmp_path / "results"
     words = toy_ablation(toy_data, results, epochs=1)
     words[words.index("none,m2a")] = f"none,{MINE}"
-    done = run(*words, cwd=tmp_path)
+    done = run_here(*words, cwd=package.parents[1])
     assert done.returncode == 0, done.stderr
     records = [json.loads(path.read_text()) for path in results.glob("runs/*/run.json")]
     plain, own = sorted(records, key=lambda record: record["config"]["model"]["mechanism"] == MINE)
@@ -70,5 +75,5 @@ def test_a_mechanism_of_ones_own_is_trained_and_stands_beneath_the_printed_rows(
     assert f"not in the paper: a mechanism of your own, {MINE.replace('_', chr(92) + '_')}, source sha256" in text
 
     package.write_text(MODULE.replace("kernel: int = 3", "kernel: int = 1"), encoding="utf-8")
-    changed = json.loads(run(*words, "--dry-run", "--json", cwd=tmp_path).stdout)
+    changed = json.loads(run(*words, "--dry-run", "--json", cwd=package.parents[1]).stdout)
     assert [cell["state"] for cell in changed] == ["finished", "to run"]  # another source is another run
