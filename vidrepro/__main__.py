@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vidrepro.errors import VidreproError
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -41,7 +45,7 @@ def _run(words: list[str], debug: bool) -> int:
         if isinstance(error, usage_errors):
             error.show()  # type: ignore[attr-defined]
             return USAGE_ERROR
-        refusal = error if isinstance(error, VidreproError) else machine_refusal(error)
+        refusal = error if isinstance(error, VidreproError) else _fault_in_own_code(error) or machine_refusal(error)
         if refusal is not None:
             _print_panel(refusal.problem, refusal.details())
             return USAGE_ERROR
@@ -50,6 +54,12 @@ def _run(words: list[str], debug: bool) -> int:
             defect, [("next", "this is a defect of vidrepro; run again with --debug and report the traceback")]
         )
         return 1
+
+
+def _fault_in_own_code(error: Exception) -> VidreproError | None:
+    """A fault in a user's own mechanism, where one was loaded: nothing is imported for it."""
+    loaded = sys.modules.get("vidrepro.models.mechanisms.external_faults")
+    return loaded.fault_in_own_code(error) if loaded else None
 
 
 def _print_panel(problem: str, details: list[tuple[str, str]]) -> None:

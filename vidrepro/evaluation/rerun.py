@@ -23,6 +23,7 @@ from vidrepro.evaluation.metrics import accuracies
 from vidrepro.evaluation.scores import Scores, save_scores, scores_path
 from vidrepro.models import build_from_config
 from vidrepro.models.classifier import VideoClassifier
+from vidrepro.models.mechanisms.external_faults import OwnCodeError
 from vidrepro.runs.checkpoint import load_checkpoint, load_network
 from vidrepro.runs.folder import CHECKPOINTS, require_checkpoint_name
 from vidrepro.runs.record import read_record
@@ -248,6 +249,6 @@ def gmacs_per_view(model: VideoClassifier, frames: int, size: int) -> float | No
     try:
         with torch.no_grad(), counter:
             shapes(torch.zeros((1, frames, 3, size, size), device="meta"))
-    except RuntimeError:  # NotImplementedError too: a network that looks at values, such as where a map has its peaks
+    except (RuntimeError, OwnCodeError):  # a network that looks at values, such as where a map has its peaks
         return None
     return (counter.macs["conv"] + counter.macs["linear"]) / 1e9

@@ -19,6 +19,7 @@ from vidrepro.models.mechanisms import (
     Spec,
     mechanism_entry,
     parse_spec,
+    require_recorded_source,
     resolve_mechanism,
     split_temporal_shift,
 )
@@ -144,7 +145,12 @@ def check_config(config: ModelConfig) -> None:
 
 
 def build_from_config(config: ModelConfig, *, frames: int, classes: int, pretrained: bool = True) -> VideoClassifier:
-    """The network a run's settings describe; see `build_model`. Its start weights are left out unless `pretrained`."""
+    """The network a run's settings describe; see `build_model`. Its start weights are left out unless `pretrained`.
+
+    Raises:
+        ModelError: also if the source of a user's own mechanism is not the recorded one.
+    """
+    require_recorded_source(config.mechanism, config.mechanism_digest)
     return build_model(
         config.backbone,
         config.mechanism,

@@ -45,7 +45,7 @@ from vidrepro.errors import ModelError
 from vidrepro.models.backbones.i3d import InflatedResNet
 from vidrepro.models.backbones.mobilenetv2 import MobileNetV2
 from vidrepro.models.backbones.resnet import ResNet
-from vidrepro.models.mechanisms import ResolvedMechanism
+from vidrepro.models.mechanisms import ResolvedMechanism, external, external_faults
 from vidrepro.models.mechanisms.tsm import TemporalShift
 
 DEEP_LAYER3 = 23  # blocks of ResNet-101's third stage: from here on TSM and M2A take every second block
@@ -166,19 +166,38 @@ def places(backbone: nn.Module, position: str) -> list[str]:
 Insertions = dict[str, tuple[str, ...]]
 
 
-class FramewiseSequential(nn.Sequential):
+class OwnSequential(nn.Sequential):
+    """Parts in running order of which ``mechanism`` is of a user's own class: a fault in it is told as theirs.
+
+    Args:
+        own: the class's name; None where the mechanism is one of ours.
+    """
+
+    def __init__(self, own: str | None) -> None:
+        super().__init__()
+        self.own = own
+
+    def forward(self, x: Tensor) -> Tensor:
+        for name, part in self.named_children():
+            x = self.run(name, part, x)
+        return x
+
+    def run(self, name: str, part: nn.Module, x: Tensor) -> Tensor:
+        """One part."""
+        return external_faults.call(self.own, part, x) if self.own and name == "mechanism" else part(x)
+
+
+class FramewiseSequential(OwnSequential):
     """Parts in running order on a 3-D map ``(N, C, T', H, W)``: a 3-D convolution or norm takes it as it is, every
     other part gets its frames, ``(N*T', C, H, W)``, and returns as many.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        for part in self:
-            if isinstance(part, _LAYERS_3D):
-                x = part(x)
-            else:
-                clips, frames = x.shape[0], x.shape[2]
-                x = part(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (clips, frames)).transpose(1, 2)
-        return x
+    def run(self, name: str, part: nn.Module, x: Tensor) -> Tensor:
+        if isinstance(part, _LAYERS_3D):
+            return part(x)
+        clips, frames = x.shape[0], x.shape[2]
+        maps = super().run(name, part, x.transpose(1, 2).flatten(0, 1))
+        return maps.unflatten(0, (clips, frames)).transpose(1, 2)
 
 
 def insert(backbone: nn.Module, mechanism: ResolvedMechanism, frames: int, *, temporal_shift: bool) -> Insertions:
@@ -193,6 +212,7 @@ def insert(backbone: nn.Module, mechanism: ResolvedMechanism, frames: int, *, te
     """
     with_mechanism = set(places(backbone, mechanism.position)) if mechanism.name != "none" else set()
     with_shift = set(places(backbone, "before")) if temporal_shift else set()
+    own = mechanism.name if external.is_external(mechanism.name) else None
     insertions: Insertions = {}
     for name in [name for name, _ in backbone.named_modules() if name in with_mechanism | with_shift]:
         parent_name, _, attribute = name.rpartition(".")
@@ -210,7 +230,7 @@ def insert(backbone: nn.Module, mechanism: ResolvedMechanism, frames: int, *, te
         parts[kind] = layer
         if name in with_mechanism and behind:
             parts["mechanism"] = mechanism.make(channels_out, frames_out)
-        together = FramewiseSequential() if is_3d else nn.Sequential()
+        together = FramewiseSequential(own) if is_3d else OwnSequential(own) if own else nn.Sequential()
         for part, module in parts.items():
             together.add_module(part, module)
         setattr(backbone.get_submodule(parent_name), attribute, together)

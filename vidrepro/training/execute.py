@@ -18,6 +18,7 @@ from vidrepro.errors import ResultsError
 from vidrepro.files import atomic_write_json
 from vidrepro.locks import ProcessLock
 from vidrepro.models import check_config
+from vidrepro.models.mechanisms import external_sources
 from vidrepro.runs.folder import (
     LAST_CHECKPOINT,
     LOCK_FILE,
@@ -175,6 +176,7 @@ def _record(trainer: Trainer, name: str, provenance: dict[str, Any] | None, thre
             "weights": config.model.weights,
             "weights_report": asdict(trainer.model.load_report) if trainer.model.load_report else None,
         },
+        "own_mechanism": external_sources(config.model.mechanism),
         "effective_batch": config.train.effective_batch,
         "effective_learning_rate": config.train.effective_learning_rate,
         "best": state.best,

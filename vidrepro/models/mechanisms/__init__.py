@@ -16,6 +16,7 @@ import yaml
 from torch import nn
 
 from vidrepro.errors import ModelError, unknown_name
+from vidrepro.files import file_digest
 from vidrepro.models.mechanisms import aia, aia_spec, comparators, external, m2a
 from vidrepro.models.mechanisms.tam import TAMOriginal
 from vidrepro.models.mechanisms.tdn import TDNOriginal
@@ -235,7 +236,7 @@ def split_temporal_shift(spec: Spec) -> tuple[Spec, bool]:
 
 
 def external_digest(spec: Spec) -> str | None:
-    """What identifies the code of a user's own mechanism: SHA-256 of its source file; None for a name of ours.
+    """What identifies the code of a user's own mechanism (`external.class_digest`); None for a name of ours.
 
     Raises:
         ModelError: for a spec that is not understood, or a class that cannot be imported.
@@ -243,6 +244,39 @@ def external_digest(spec: Spec) -> str | None:
     module, _ = split_temporal_shift(spec)
     name, _ = parse_spec(module)
     return external.class_digest(name) if external.is_external(name) else None
+
+
+def external_sources(spec: Spec) -> dict[str, Any] | None:
+    """What a run's record says of the code of a user's own mechanism; None for a name of ours.
+
+    Raises:
+        ModelError: see `external_digest`.
+    """
+    name = parse_spec(split_temporal_shift(spec)[0])[0]
+    if not external.is_external(name):
+        return None
+    files = {path: file_digest(file) for path, file in external.files_of(name).items()}
+    return {"files": files, "not_known": "modules imported by a computed name, data files, installed packages"}
+
+
+def require_recorded_source(spec: Spec, digest: str | None) -> None:
+    """Refuse a user's own class in place of an older version of it that a run was made with.
+
+    Args:
+        spec: the run's mechanism.
+        digest: of its source, as the run recorded it; None for a name of ours.
+
+    Raises:
+        ModelError: if the source is another one now; also see `external_digest`.
+    """
+    name = parse_spec(split_temporal_shift(spec)[0])[0]
+    if digest is not None and external.is_external(name) and not external.is_source(name, digest):
+        raise ModelError(
+            f"the source of '{name}' has changed since it was run",
+            given=list(external.files_of(name).values()),
+            allowed=f"the source of digest {digest[:12]}",
+            hint="put it back, or run the changed class: that is another run",
+        )
 
 
 def takes_option(mechanism: Spec, name: str) -> bool:

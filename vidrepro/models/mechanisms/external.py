@@ -7,7 +7,6 @@ same shape. Its keyword arguments are its options; a class attribute ``position`
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import inspect
 import re
@@ -17,8 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
-from vidrepro.errors import ModelError, VidreproError
+from vidrepro.errors import ModelError
+from vidrepro.files import file_digest, fingerprint
+from vidrepro.models.mechanisms.external_faults import OwnCodeError, definition, remember_files, told_as_theirs
+from vidrepro.models.mechanisms.external_sources import source_files
 from vidrepro.models.options import POSITIONS, Option, choice
 
 _FORM = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
@@ -45,16 +48,13 @@ def load_class(name: str) -> type[nn.Module]:
     if here not in sys.path:
         sys.path.append(here)
     importlib.invalidate_caches()  # the file may have been written a moment ago
-    try:
+    with told_as_theirs(
+        f"the module '{module_name}' of mechanism '{name}' cannot be imported",
+        allowed="a module that Python finds from here, or installed",
+        hint=f"in its folder, try: python -c 'import {module_name}'",
+    ):
         module = importlib.import_module(module_name)
-    except Exception as error:  # whatever the user's module raises
-        raise ModelError(
-            f"the module '{module_name}' of mechanism '{name}' cannot be imported",
-            given=f"{type(error).__name__}: {error}",
-            allowed="a module that Python finds from here, or installed",
-            hint=f"in its folder, try: python -c 'import {module_name}'",
-        ) from error
-    found = getattr(module, class_name, None)
+        found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         classes = [
             key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, nn.Module)
@@ -64,6 +64,7 @@ def load_class(name: str) -> type[nn.Module]:
             given=repr(found),
             allowed=classes or "a class derived from torch.nn.Module",
         )
+    remember_files(name, list(_sources(found).values()))
     return found
 
 
@@ -78,7 +79,8 @@ def options_of(name: str) -> dict[str, Option]:
     declared = choice("before", POSITIONS, "where in a block of the backbone")
     if not declared.accepts(position):
         raise ModelError(f"the position of mechanism '{name}' is not known", given=repr(position), allowed=POSITIONS)
-    parameters = list(inspect.signature(kind).parameters.values())[2:]  # after channels and frames
+    with told_as_theirs(f"the options of mechanism '{name}' cannot be read", kind=kind):
+        parameters = list(inspect.signature(kind).parameters.values())[2:]  # after channels and frames
     options = {
         parameter.name: Option(parameter.default, lambda value: True, "anything", "a keyword argument of the class")
         for parameter in parameters
@@ -96,29 +98,60 @@ def make(name: str, channels: int, frames: int, options: Mapping[str, Any]) -> n
         ModelError: if its constructor fails.
     """
     kind = load_class(name)
-    try:
-        return kind(channels, frames, **options)
-    except VidreproError:
-        raise
-    except Exception as error:  # whatever the user's constructor raises
-        raise ModelError(
-            f"mechanism '{name}' cannot be made for {channels} channels and {frames} frames",
-            given=f"{type(error).__name__}: {error}",
-            allowed=f"{kind.__name__}(channels, frames, **options)",
-        ) from error
+    with told_as_theirs(
+        f"mechanism '{name}' cannot be made for {channels} channels and {frames} frames",
+        allowed=f"{kind.__name__}(channels, frames, **options)",
+        kind=kind,
+    ):
+        module = kind(channels, frames, **options)
+        module.train()  # fails without Module.__init__, which a constructor has to call
+        lazy = [key for key, parameter in module.named_parameters() if is_lazy(parameter)]
+    if lazy:
+        raise OwnCodeError(
+            f"mechanism '{name}' leaves shapes to its first input, but its parameters are trained from the start",
+            given=lazy,
+            allowed="layers that are told their channels",
+            where=definition(kind),
+        )
+    return module
 
 
 def class_digest(name: str) -> str:
-    """SHA-256 of the source file that defines an external mechanism's class.
+    """What identifies the code of an external mechanism: SHA-256 of its class's source file, or, where that imports
+    others from its own folder tree (`source_files`), over the digests of all of them.
+
+    Raises:
+        ModelError: see `load_class`; also where there is no source file.
+    """
+    files = {path: file_digest(file) for path, file in files_of(name).items()}
+    return next(iter(files.values())) if len(files) == 1 else fingerprint(files)
+
+
+def is_source(name: str, digest: str) -> bool:
+    """Whether a digest that a run recorded is of the code as it is now; older runs recorded the class's file alone.
+
+    Raises:
+        ModelError: see `class_digest`.
+    """
+    return digest in (class_digest(name), file_digest(next(iter(files_of(name).values()))))
+
+
+def files_of(name: str) -> dict[str, Path]:
+    """The files an external mechanism's code stands in, its class's first; see `source_files`.
 
     Raises:
         ModelError: see `load_class`; also where there is no source file.
     """
     kind = load_class(name)
+    files = _sources(kind)
+    if not files:
+        raise ModelError(f"the source of mechanism '{name}' is not to be found", given=kind, allowed="a .py file")
+    return files
+
+
+def _sources(kind: type[nn.Module]) -> dict[str, Path]:
     try:
         source = inspect.getsourcefile(kind)
-    except TypeError:
+    except (TypeError, OSError):
         source = None
-    if source is None or not Path(source).is_file():
-        raise ModelError(f"the source of mechanism '{name}' is not to be found", given=source, allowed="a .py file")
-    return hashlib.sha256(Path(source).read_bytes()).hexdigest()
+    return source_files(kind.__module__, Path(source).resolve()) if source and Path(source).is_file() else {}
