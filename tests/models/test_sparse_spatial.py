@@ -336,3 +336,12 @@ def test_cost_is_three_passes_and_the_attention() -> None:
 def test_counters_agree_on_the_attention() -> None:
     report = measure_model(network(frames=2), frames=2, size=24)
     assert report.cross_check.agrees, report.cross_check.disagreements
+
+
+@pytest.mark.parametrize("branches", ["O+D", "O+C", "C+D", "O+C+D"])
+def test_the_counters_agree_on_every_choice_of_branches(branches: str) -> None:
+    """The saliency of a branch that is left out was computed and thrown away: two counters saw it, one did not."""
+    check = measure_model(network(branches=branches).eval(), frames=4, size=32).cross_check
+    assert check.agrees, check.disagreements
+    found = network(branches=branches).eval().zoom(clips())
+    assert found.saliency_dis is not None and found.saliency_com is not None  # a picture shows both

@@ -7,6 +7,7 @@ text leaves out. B counts frames, G is the side of the sampler's maps (31).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -37,7 +38,8 @@ class Attention:
         entropy: of each frame's likeliest classes, ``(B,)``.
         probabilities: of every class, ``(B, S)``.
         discriminative, complementary: masks of `maps`' shape: the peaks in each set.
-        saliency_dis, saliency_com: Q of each set, ``(B, G, G)``; these alone carry a gradient, to beta1 and beta2.
+        saliency_dis, saliency_com: Q of each set, ``(B, G, G)``; these alone carry a gradient, to beta1 and beta2. None
+            where the set was not asked for.
     """
 
     maps: Tensor
@@ -45,8 +47,13 @@ class Attention:
     probabilities: Tensor
     discriminative: Tensor
     complementary: Tensor
-    saliency_dis: Tensor
-    saliency_com: Tensor
+    saliency_dis: Tensor | None
+    saliency_com: Tensor | None
+
+    def saliencies(self) -> dict[str, Tensor]:
+        """Q of each set that was asked for, by its branch: ``D``, ``C``."""
+        both = {"D": self.saliency_dis, "C": self.saliency_com}
+        return {branch: saliency for branch, saliency in both.items() if saliency is not None}
 
 
 def split_peaks(maps: Tensor, peaks: Tensor, draws: Tensor | float) -> tuple[Tensor, Tensor]:
@@ -178,12 +185,15 @@ class SparseAttention(nn.Module):
         self.beta2 = nn.Parameter(torch.tensor(float(beta2)))
         self.tap = AttentionTap("response", ("N*T", "H", "W"), frames=frames)
 
-    def forward(self, features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Attention:
+    def forward(
+        self, features: Tensor, weight: Tensor, bias: Tensor | None = None, branches: Sequence[str] = ("D", "C")
+    ) -> Attention:
         """Look at B frames, in single precision at least.
 
         Args:
             features: ``(N*T', C, h, w)``.
             weight, bias: of the classifier, ``(S, C)`` and ``(S,)``.
+            branches: whose saliency is formed.
         """
         with torch.no_grad(), in_own_precision(features.device):
             dtype = torch.promote_types(features.dtype, torch.float32)
@@ -205,8 +215,8 @@ class SparseAttention(nn.Module):
                 probabilities,
                 discriminative,
                 complementary,
-                saliency(discriminative, beta1),
-                saliency(complementary, beta2, inverse=True),
+                saliency(discriminative, beta1) if "D" in branches else None,
+                saliency(complementary, beta2, inverse=True) if "C" in branches else None,
             )
 
     @property

@@ -6,7 +6,7 @@ Source: Zhou, Li, Wang, Li 2022 ("Integrating Temporal and Spatial Attention"), 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -143,7 +143,7 @@ class SparseSpatialNetwork(VideoClassifier):
         """
         self._check(clips)
         found = self._attend(self.backbone.feature_map(clips))
-        grids = [self._grid(saliency, clips) for saliency in (found.saliency_dis, found.saliency_com)]
+        grids = [self._grid(saliency, clips) for saliency in found.saliencies().values()]
         videos = [_resampled(clips, grid) for grid in grids]
         by_frame = [item.unflatten(0, clips.shape[:2]) for item in (*vars(found).values(), *grids)]
         return Zoom(*by_frame, *videos)
@@ -155,10 +155,9 @@ class SparseSpatialNetwork(VideoClassifier):
             clips: ``(N, T, C, H, W)``.
             features: the backbone's feature map of them.
         """
-        found = self._attend(features)
-        saliency = {"D": found.saliency_dis, "C": found.saliency_com}
+        found = self._attend(features, self.branches)
         return {
-            branch: _resampled(clips, self._grid(saliency[branch], clips)) for branch in self.branches if branch != "O"
+            branch: _resampled(clips, self._grid(saliency, clips)) for branch, saliency in found.saliencies().items()
         }
 
     def _vectors(self, clips: Tensor) -> dict[str, Tensor]:
@@ -182,8 +181,9 @@ class SparseSpatialNetwork(VideoClassifier):
             return list(self.backbone.feature_map(torch.cat(videos)).chunk(len(videos)))
         return [self.backbone.feature_map(video) for video in videos]
 
-    def _attend(self, features: Tensor) -> Attention:
-        found: Attention = self.attention(features.detach().transpose(1, 2).flatten(0, 1), self.fc.weight, self.fc.bias)
+    def _attend(self, features: Tensor, branches: Sequence[str] = BRANCHES) -> Attention:
+        frames = features.detach().transpose(1, 2).flatten(0, 1)
+        found: Attention = self.attention(frames, self.fc.weight, self.fc.bias, branches)
         return found
 
     def _grid(self, saliency: Tensor, clips: Tensor) -> Tensor:
