@@ -15,7 +15,14 @@ TCNN = {"backbone": "tcnn", "backbone_options": {"width": 1, "spatial_strides": 
 
 
 def train_shortly(
-    results: Path, data: Path, dataset: str, model: dict[str, Any], *, learning_rate: float = 0.05, **settings: Any
+    results: Path,
+    data: Path,
+    dataset: str,
+    model: dict[str, Any],
+    *,
+    learning_rate: float = 0.05,
+    recipe: dict[str, Any] | None = None,
+    **settings: Any,
 ) -> Path:
     """Train a network on a prepared dataset and return the run's folder.
 
@@ -24,9 +31,10 @@ def train_shortly(
         dataset: its name.
         model: e.g. ``MICRO | {"mechanism": "m2a"}``.
         learning_rate: at its peak.
+        recipe: further settings of the section ``train``.
         settings: of the section ``data``, in place of 4 frames of `SIDE`.
     """
     clips = {"frames": 4, "train_size": SIDE, "eval_short_side": 28, "eval_size": SIDE, **settings}
-    recipe = {"epochs": 1, "batch_size": 4, "learning_rate": learning_rate}
-    config = resolve([("test", {"dataset": dataset, "model": model, "data": clips, "train": recipe})])
+    train = {"epochs": 1, "batch_size": 4, "learning_rate": learning_rate, **(recipe or {})}
+    config = resolve([("test", {"dataset": dataset, "model": model, "data": clips, "train": train})])
     return execute_run(config, load_manifest(dataset, data), 0, results, device="cpu", threads=1, cache="never")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.short_runs import TCNN, train_shortly
 from vidrepro.config import TrainConfig
 from vidrepro.cost.attention_step import attention_task
 from vidrepro.cost.report import measure_model
@@ -345,3 +347,17 @@ def test_the_counters_agree_on_every_choice_of_branches(branches: str) -> None:
     assert check.agrees, check.disagreements
     found = network(branches=branches).eval().zoom(clips())
     assert found.saliency_dis is not None and found.saliency_com is not None  # a picture shows both
+
+
+@pytest.mark.parametrize(("variant", "least", "most"), [("official", 0.0, 0.02), ("paper", 0.03, 0.5)])
+def test_beta_learns_where_the_text_is_followed_and_its_course_is_in_the_record(
+    toy_data: Path, tmp_path: Path, variant: str, least: float, most: float
+) -> None:
+    model = TCNN | {"mechanism": "sparse-spatial", "variant": variant}
+    folder = train_shortly(
+        tmp_path, toy_data, "toy", model, recipe={"epochs": 4, "schedule": "constant", "evaluate_every": 4}
+    )
+    course = [epoch["beta1"] for epoch in json.loads((folder / "run.json").read_text())["history"]]
+    state = torch.load(folder / "last.pt", weights_only=True)["model"]
+    assert len(course) == 4 and course[-1] == pytest.approx(state["attention.beta1"].item())
+    assert least < abs(course[-1] / 0.09 - 1) < most  # from its start

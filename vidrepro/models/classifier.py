@@ -97,6 +97,10 @@ class VideoClassifier(nn.Module):
     def begin_epoch(self, epoch: int) -> None:
         """Told by training when an epoch begins or goes on, counted from 0; for what changes in its course."""
 
+    def learned_scalars(self) -> dict[str, float]:
+        """Single numbers that are learned, by name, for the record of each epoch; most networks have none."""
+        return {}
+
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Trainable parameters as the optimiser's groups; ``lr_scale`` in one multiplies its learning rate."""
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]

@@ -250,6 +250,7 @@ class Trainer:
             "loss": state.loss_sum / max(state.batch, 1),
             "train_top1": 100.0 * state.correct / max(state.clips, 1),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
+            **self.model.learned_scalars(),
         }
         final = state.epoch + 1 == recipe.epochs
         if final or (state.epoch + 1) % recipe.evaluate_every == 0:

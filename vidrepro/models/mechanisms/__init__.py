@@ -124,7 +124,13 @@ MECHANISMS: dict[str, MechanismEntry] = {
     "s3d-g": _comparator(comparators.SelfGating3D, "after_inner_norm"),
     "cbam3d-177": _comparator(partial(comparators.CBAM3D, time=1), "after_last_norm", reduction=16),
     "cbam3d-377": _comparator(partial(comparators.CBAM3D, time=3), "after_last_norm", reduction=16),
-    "sparse-spatial": MechanismEntry(_no_module, sparse_options.OPTIONS, network=_sparse_spatial, backbones=("tcnn",)),
+    "sparse-spatial": MechanismEntry(
+        _no_module,
+        sparse_options.OPTIONS,
+        sparse_options.variant_options,
+        network=_sparse_spatial,
+        backbones=("tcnn",),
+    ),
     "st-abn": MechanismEntry(
         _no_module,
         stabn_parts.OPTIONS,

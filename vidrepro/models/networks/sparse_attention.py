@@ -219,6 +219,10 @@ class SparseAttention(nn.Module):
                 saliency(complementary, beta2, inverse=True) if "C" in branches else None,
             )
 
+    def betas(self) -> dict[str, float]:
+        """Beta1 and beta2 as they are used: held within `BETA_RANGE`."""
+        return {name: float(_held(getattr(self, name).detach())) for name in ("beta1", "beta2")}
+
     @property
     def _most_peaks(self) -> int | None:
         return 1 if self.eval_split == "maxmin" and not self.training else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from vidrepro.models.networks.response_maps import PEAK_FILTERS
@@ -58,3 +58,12 @@ ATTENTION_OPTIONS: dict[str, Option] = {
     ),
 }
 OPTIONS = {**NETWORK_OPTIONS, **ATTENTION_OPTIONS}
+
+# No code was released: official is S3N's, whose betas next to never move. The text calls them learnable and trains all
+# with one rate; its own beta is sqrt(2)*31 times ours, so that the same rate is 1/(2*31²) = 5e-4 of it here.
+_VARIANTS: dict[str, dict[str, Any]] = {"official": {}, "paper": {"beta_lr_scale": 1e-3}}
+
+
+def variant_options(variant: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options a variant stands for."""
+    return _VARIANTS[variant]

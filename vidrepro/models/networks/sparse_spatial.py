@@ -131,6 +131,10 @@ class SparseSpatialNetwork(VideoClassifier):
             group["params"] = [item for item in group["params"] if not any(item is beta for beta in betas)]
         return [*groups, {"params": betas, "weight_decay": 0.0, "lr_scale": self.beta_lr_scale}]
 
+    def learned_scalars(self) -> dict[str, float]:
+        """Both widths, as the attention uses them."""
+        return self.attention.betas()
+
     def begin_epoch(self, epoch: int) -> None:
         """In the first epochs every peak may be in both sets (``warmup_all_peaks_epochs``)."""
         self.attention.all_peaks = epoch < self.warmup_all_peaks_epochs
