@@ -112,6 +112,13 @@ def test_columns_are_read_by_name(tmp_path: Path) -> None:
     assert (entry.id, entry.media, entry.span, entry.label) == ("7", "P03/P03_11", (20, 30), 2)
 
 
+def test_a_narration_in_another_encoding_is_nobodys_business(tmp_path: Path) -> None:
+    folder = write_annotations(tmp_path)
+    text = (folder / "EPIC_train_action_labels.csv").read_bytes().replace(b"open door", b"ouvrir caf\xe9\x7f\x02")
+    (folder / "EPIC_train_action_labels.csv").write_bytes(text)
+    assert [one.id for one in epic55.read(tmp_path, None, None).entries] == ["0", "1", "45", "46", "39236"]
+
+
 def row(**changed: str) -> str:
     """The first row with some fields replaced."""
     fields = dict(zip(COLUMNS.split(","), ROWS[0].split(","), strict=True)) | changed

@@ -156,6 +156,61 @@ def test_a_json_object_that_is_none_is_refused_with_its_line(tmp_path: Path, con
     assert caught.value.where == f"{path}, line {line}"
 
 
+LONG = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    "unused",
+    [
+        b'"x":"a\x7fb"',  # DEL, as line 2887 of SSv2's validation.json has it
+        '"x":"\u0085\u2028\ufeff\ue000"'.encode(),
+        b'"x":"\\u0000\\ud800"',
+        b'"x":{"y":1,"y":2}',
+        b'"x":1,"x":2',
+        b'"x":' + LONG.encode(),
+        b'"x":[1e999,-0.0,[],{}]',
+    ],
+)
+def test_what_json_allows_is_fine_in_a_field_that_nobody_uses(tmp_path: Path, unused: bytes) -> None:
+    path = write(tmp_path, b'[\r\n{"id":"1",%s},\r\n{"id":"2"}]' % unused, "list.json")
+    assert [(line, value["id"]) for line, value in read_json_list(path, ("id",))] == [(2, "1"), (3, "2")]
+
+
+@pytest.mark.parametrize(
+    "unused",
+    [b'"x":"a\x1fb"', b'"x":"a\x00b"', b'"x":"a\rb"', b'"x":"a\xffb"', b'"x":NaN', b'"x":-Infinity', b'"x":01'],
+)
+def test_what_json_forbids_is_refused_in_a_field_that_nobody_uses(tmp_path: Path, unused: bytes) -> None:
+    path = write(tmp_path, b'[\n{"id":"1",%s},\n{"id":"2"}]' % unused, "list.json")
+    with pytest.raises(DataError) as caught:
+        read_json_list(path, ("id",))
+    assert caught.value.where == f"{path}, line 2"
+
+
+def test_a_used_key_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, '[{"id":"1"},\n{"id":"2","x":1,"id":"3"}]', "list.json")
+    with pytest.raises(DataError, match="'id' twice") as caught:
+        read_json_list(path, ("id",))
+    assert caught.value.where == f"{path}, line 2"
+
+
+def test_a_column_that_nobody_reads_is_not_judged(tmp_path: Path) -> None:
+    path = write(tmp_path, b'x,note,label\n1,caf\xe9 \x07\x7f,a\n2,"two\rlines\x0b",b\n', "list.csv")
+    assert [(row.line, row.fields["label"]) for row in read_csv(path, ["label"])] == [(2, "a"), (3, "b")]
+    for columns, optional in ((["label", "note"], []), (["label"], ["note"])):
+        with pytest.raises(DataError, match="not a text in UTF-8") as caught:
+            read_csv(path, columns, optional=optional)
+        assert caught.value.where == f"{path}, line 2"
+
+
+@pytest.mark.parametrize("text", ["a\x07", "a\x7f", "\x1fa", "a\x00b"])
+def test_a_column_that_is_read_holds_no_control_characters(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, f"label,x\ngood,1\n{text},2\n", "list.csv")
+    with pytest.raises(DataError, match="control character") as caught:
+        read_csv(path, ["label"])
+    assert caught.value.where == f"{path}, line 3"
+
+
 def test_csv_columns_are_found_by_name(tmp_path: Path) -> None:
     content = 'x,label,extra\r\n1,"a, b (not c)",-\r\n\r\n2,"two\nlines",-\n3,d ,-'
     rows = read_csv(write(tmp_path, BOM + content.encode()), ["label", "x"])

@@ -370,3 +370,17 @@ def test_the_command_refuses_a_malformed_list_even_if_anything_may_be_missing(tm
     make_video(root / CLIPS / "1.webm")
     told = refused("ssv2", root, tmp_path / "data", "--allow-missing", "1.0")
     assert "train.json, line 2" in told
+
+
+def test_the_command_takes_the_official_list_with_its_del(tmp_path: Path) -> None:
+    """Line 2887 of the real validation.json has an unescaped DEL in `label` and `placeholders`, which nobody uses."""
+    root = tmp_path / "download"
+    write_lists(root)
+    path = next(root.rglob("validation.json"))
+    row = b'{"id":"77","label":"a cat\x7f","template":"Holding [something]","placeholders":["a cat\x7f"]}'
+    path.write_bytes(b"[\r\n" + row + b"\r\n]\r\n")
+    make_video(root / CLIPS / "77.webm")
+    prepared = prepare("ssv2", root, tmp_path / "data")
+    assert [line.split(",")[0] for line in prepared.lines()[1:]] == ["77"]
+    path.write_bytes(b"[\r\n" + row.replace(b"Holding", b"Hol\x7fding") + b"\r\n]\r\n")
+    assert "validation.json, line 2" in refused("ssv2", root, tmp_path / "other", "--allow-missing", "1")

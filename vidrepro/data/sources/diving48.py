@@ -39,6 +39,7 @@ CLASSES = 48
 EXPECTED = {"train": 15_027, "test": 1_970}
 SHIPPED = 18_404  # clips in the archive; V1 lists them all, V2 drops 1,407
 
+_USED = ("vid_name", "label", "start_frame", "end_frame")
 _VOCABULARY = "Diving48_vocab.json"
 _ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
 _CLIP = re.compile(r".+_[0-9]{5}", re.DOTALL)
@@ -91,7 +92,7 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
     notes: list[str] = []
     lists = {split: _find_list(split, bases, notes) for split in EXPECTED}
     vocabulary = require_file("vocabulary of Diving48", [_VOCABULARY], bases, hint=_HINT, notes=notes)
-    items = {split: read_json_list(path) for split, path in lists.items()}
+    items = {split: read_json_list(path, _USED) for split, path in lists.items()}
     if sum(map(len, items.values())) == SHIPPED:
         raise _first_version(lists["train"], f"together the lists hold {SHIPPED:,} clips, as V1's do; V2's hold 16,997")
     labels = _labels(vocabulary)

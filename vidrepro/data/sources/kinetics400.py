@@ -104,7 +104,7 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
     test = find_file(_names(SPLITS["test"]), bases, notes)
     if test is not None:
         lists["test"] = test
-    rows = {split: read_csv(path, _COLUMNS) for split, path in lists.items()}
+    rows = {split: read_csv(path, _COLUMNS, optional=("label",)) for split, path in lists.items()}
     unlabelled = rows.pop("test") if not any(row.fields.get("label") for row in rows.get("test", [])) and test else []
     for split, listed in rows.items():
         _check_labels(listed, lists[split])

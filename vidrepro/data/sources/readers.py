@@ -1,6 +1,7 @@
 """Reading annotation files as people have them: LF or CRLF, byte-order mark, trailing blanks, blank last lines or none.
 
-Nothing else is forgiven, and whatever is refused is refused with file and line.
+JSON is what RFC 8259 says, no less and no more. Fields and columns that nobody asks for are not judged; nothing else is
+forgiven, and whatever is refused is refused with file and line.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,9 @@ DAMAGED = "compare the file with the official download, or fetch it again"
 
 # What no annotation holds: control characters but tab and line ends, and a carriage return that ends no line.
 _UNREADABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)")
+_UNREADABLE_FIELD = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]|\r(?!\n)")  # of a column that is read
 _JSON_BLANK = re.compile(r"[ \t\n\r]*")
+_LONGEST_NUMBER = 4300  # digits that int() takes
 
 
 class Line(NamedTuple):
@@ -51,32 +54,41 @@ def read_text(path: Path) -> str:
     Raises:
         DataError: if it cannot be read, is empty, no UTF-8, a web page or an archive, or holds control characters.
     """
+    text = _decoded(path)
+    found = _UNREADABLE.search(text)
+    if found:
+        raise _control_character(found[0], path, text.count("\n", 0, found.start()) + 1)
+    return text
+
+
+def _decoded(path: Path, errors: str = "strict") -> str:
+    """`read_text`, whatever characters it holds."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror or error}", where=path) from error
     _refuse_other_kinds(path, data)
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig", errors)
     except UnicodeDecodeError as error:
-        raise DataError(
-            "not a text in UTF-8",
-            given=f"byte 0x{data[error.start]:02x}",
-            hint=DAMAGED,
-            where=(path, data.count(b"\n", 0, error.start) + 1),
-        ) from error
-    found = _UNREADABLE.search(text)
-    if found:
-        raise DataError(
-            "a control character in an annotation",
-            given=ascii(found[0]),
-            allowed="text; lines end with LF or CRLF",
-            hint=DAMAGED,
-            where=(path, text.count("\n", 0, found.start()) + 1),
-        )
+        raise _not_utf8(data[error.start], path, data.count(b"\n", 0, error.start) + 1) from error
     if not text.strip():
         raise DataError("the file is empty", hint=DAMAGED, where=path)
     return text
+
+
+def _not_utf8(byte: int, path: Path, line: int) -> DataError:
+    return DataError("not a text in UTF-8", given=f"byte 0x{byte:02x}", hint=DAMAGED, where=(path, line))
+
+
+def _control_character(text: str, path: Path, line: int) -> DataError:
+    return DataError(
+        "a control character in an annotation",
+        given=ascii(text),
+        allowed="text; lines end with LF or CRLF",
+        hint=DAMAGED,
+        where=(path, line),
+    )
 
 
 def read_lines(path: Path, *, blank_inside: bool = True) -> list[Line]:
@@ -97,13 +109,17 @@ def read_lines(path: Path, *, blank_inside: bool = True) -> list[Line]:
     return filled
 
 
-def read_json_list(path: Path) -> list[Item]:
+def read_json_list(path: Path, used: Collection[str] | None = None) -> list[Item]:
     """The values of a JSON list, each with the line on which it starts.
 
+    Args:
+        path: the file.
+        used: the keys of its objects that somebody reads; None for all.
+
     Raises:
-        DataError: if it is no JSON, no list, or an object in it has a key twice.
+        DataError: if it is no JSON, no list, or an object in it has a used key twice.
     """
-    text = read_text(path)
+    text = _decoded(path)
     position = _enter(path, text, "[")
     items: list[Item] = []
     line = _LineCounter(text)
@@ -112,7 +128,7 @@ def read_json_list(path: Path) -> list[Item]:
         if not items and text[position : position + 1] == "]":
             break
         number = line.at(position)
-        value, position = _value(path, text, position, number)
+        value, position = _value(path, text, position, number, used)
         items.append(Item(number, value))
         position = _skip(text, position)
         if not _another(path, text, position, "]"):
@@ -128,7 +144,7 @@ def read_json_object(path: Path) -> dict[str, Item]:
     Raises:
         DataError: if it is no JSON, no object, or has a key twice.
     """
-    text = read_text(path)
+    text = _decoded(path)
     position = _enter(path, text, "{")
     items: dict[str, Item] = {}
     line = _LineCounter(text)
@@ -153,18 +169,20 @@ def read_json_object(path: Path) -> dict[str, Item]:
     return items
 
 
-def read_csv(path: Path, columns: Sequence[str], *, delimiter: str = ",") -> list[Row]:
+def read_csv(path: Path, columns: Sequence[str], *, optional: Sequence[str] = (), delimiter: str = ",") -> list[Row]:
     """The rows of a CSV file with a header; blank lines are skipped.
 
     Args:
         path: the file.
         columns: columns it must have, in any order; others may stand beside them.
+        optional: columns that are read where they are there; what all others hold is not judged.
         delimiter: what stands between fields.
 
     Raises:
-        DataError: if a column is missing or twice in the header, or a row has more or fewer fields than it.
+        DataError: if a column is missing or twice in the header, a row has more or fewer fields than it, or a field
+            that is read holds a control character or no UTF-8.
     """
-    reader = _rows(path, read_text(path), delimiter)
+    reader = _rows(path, _decoded(path, "surrogateescape"), delimiter)
     number, header = next(reader)
     for column in columns:
         if column not in header:
@@ -173,6 +191,7 @@ def read_csv(path: Path, columns: Sequence[str], *, delimiter: str = ",") -> lis
             )
     if len(set(header)) != len(header):
         raise DataError("a column stands there twice", given=", ".join(header), where=(path, number))
+    read = [header.index(column) for column in (*columns, *optional) if column in header]
     rows: list[Row] = []
     for number, fields in reader:
         if len(fields) != len(header):
@@ -182,8 +201,18 @@ def read_csv(path: Path, columns: Sequence[str], *, delimiter: str = ",") -> lis
                 allowed=f"{len(header)}: {', '.join(header)}",
                 where=(path, number),
             )
+        for place in read:
+            _check_field(fields[place], path, number)
         rows.append(Row(number, dict(zip(header, fields, strict=True))))
     return rows
+
+
+def _check_field(text: str, path: Path, line: int) -> None:
+    found = _UNREADABLE_FIELD.search(text)
+    if found and found[0] >= "\ud800":  # what a byte that is no UTF-8 was decoded to
+        raise _not_utf8(ord(found[0]) & 0xFF, path, line)
+    if found:
+        raise _control_character(found[0], path, line)
 
 
 def _refuse_other_kinds(path: Path, data: bytes) -> None:
@@ -203,7 +232,7 @@ def _rows(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str
     start = 1
     try:
         for row in reader:
-            fields = [field.strip() for field in row]
+            fields = [field.strip(" \t\r\n") for field in row]
             if any(fields):
                 yield start, fields
             start = reader.line_num + 1
@@ -223,34 +252,55 @@ class _LineCounter:
         return self.line
 
 
-class _BadObjectError(ValueError):
-    """Valid JSON that says something twice, or a number that is none."""
+class _NoNumberError(ValueError):
+    """NaN or Infinity, which are none in JSON."""
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
+class _Object(dict[str, Any]):
+    """A JSON object, and the keys that stand there twice: legal, and of no meaning."""
+
+    twice: frozenset[str] = frozenset()
+
+
+class _LongNumber:
+    """A whole number of more digits than Python reads: legal, and of no use."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = _Object(pairs)
     if len(result) != len(pairs):
         keys = [key for key, _ in pairs]
-        raise _BadObjectError(f"key {next(key for key in keys if keys.count(key) > 1)!r} twice in an object")
+        result.twice = frozenset(key for key in keys if keys.count(key) > 1)
     return result
 
 
+def _whole(digits: str) -> Any:
+    return int(digits) if len(digits) <= _LONGEST_NUMBER else _LongNumber()
+
+
 def _no_number(name: str) -> Any:
-    raise _BadObjectError(f"{name} is no number in JSON")
+    raise _NoNumberError(f"{name} is no number in JSON")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_number)
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_whole, parse_constant=_no_number)
 
 
-def _value(path: Path, text: str, position: int, number: int) -> tuple[Any, int]:
+def _value(path: Path, text: str, position: int, number: int, used: Collection[str] | None = None) -> tuple[Any, int]:
     try:
-        return _DECODER.raw_decode(text, position)
+        value, end = _DECODER.raw_decode(text, position)
     except json.JSONDecodeError as error:
         raise _not_json(path, error.lineno, error.msg) from error
-    except _BadObjectError as error:
+    except _NoNumberError as error:
         raise DataError(str(error), hint=DAMAGED, where=(path, number)) from error
-    except (RecursionError, ValueError) as error:  # brackets nested too deep, a number of thousands of digits
+    except RecursionError as error:  # brackets nested too deep
         raise _not_json(path, number, str(error)) from error
+    if isinstance(value, _LongNumber):
+        raise DataError("a number of thousands of digits", hint=DAMAGED, where=(path, number))
+    twice = value.twice if isinstance(value, _Object) else ()
+    for key in twice:
+        if used is None or key in used:
+            raise DataError(f"key {key!r} twice in an object", hint=DAMAGED, where=(path, number))
+    return value, end
 
 
 def _skip(text: str, position: int) -> int:

@@ -40,6 +40,7 @@ ORDERS = ("labels.json",)
 EXPECTED = {"train": 168_913, "val": 24_777}
 EXPECTED_TEST = 27_157
 
+_USED = ("id", "template")  # beside them stand `label`, which is free text, and `placeholders`
 _BRACKETS = str.maketrans("", "", "[]")
 _HINT = f"the lists come in {LABELS_PACKAGE}; vidrepro prepare ssv2 --help says where from"
 
@@ -86,7 +87,8 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
     entries: list[Entry] = []
     for split, name in (("train", "train"), ("val", "validation")):
         path = require_file(f"list of {split} clips", _names(f"{name}.json"), bases, hint=_HINT, notes=notes)
-        entries += [_entry(item, (path, item.line), split, labels, ids) for item in _filled(path, read_json_list(path))]
+        items = _filled(path, read_json_list(path, _USED))
+        entries += [_entry(item, (path, item.line), split, labels, ids) for item in items]
     test, unlabelled = _test(bases, labels, ids, notes)
     return Catalogue(
         classes=labels.classes,
@@ -180,7 +182,7 @@ def _entry(item: Item, where: Where, split: str, labels: Labels, ids: Ids) -> En
     clip = clip_number(field_of(item.value, "id", where, str), where)
     ids.add(clip, where)
     template = field_of(item.value, "template", where, str)
-    # `label` beside it is free text; only the brackets go, since what they hold is part of the class's name
+    # only the brackets go, since what they hold is part of the class's name
     return Entry(clip, split, labels.of(template.translate(_BRACKETS), where), clip, where)
 
 
@@ -210,7 +212,7 @@ def _test_ids(path: Path | None, ids: Ids) -> set[str]:
     if path is None:
         return set()
     listed = set()
-    for line, value in read_json_list(path):
+    for line, value in read_json_list(path, _USED):
         where = (path, line)
         clip = clip_number(field_of(value, "id", where, str), where)
         ids.add(clip, where)
