@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -215,6 +216,50 @@ def test_tars_without_a_top_folder_are_unpacked_into_one_each(root: Path, tmp_pa
     prepared = prepare("epic55", download, tmp_path / "data")
     assert prepared.lines() == expected(frames)
     assert len(list(download.rglob("*.jpg"))) == 0
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_the_layout_of_the_official_downloader(root: Path, tmp_path: Path, packed: bool) -> None:
+    """epic_downloader.py --rgb-frames --flow-frames: EPIC-KITCHENS/P01/rgb_frames/P01_01.tar, or unpacked there."""
+    download, frames = tmp_path / "download", root / "frames_rgb_flow" / "rgb" / "train"
+    write_annotations(download)
+    for video in VIDEOS:
+        place = download / "EPIC-KITCHENS" / video[:3] / "rgb_frames"
+        place.mkdir(parents=True, exist_ok=True)
+        flow = place.with_name("flow_frames") / video / "u"
+        make_frames(flow, 3, PATTERN, 1)
+        if not packed:
+            shutil.copytree(frames / video[:3] / video, place / video)
+            continue
+        with tarfile.open(place / f"{video}.tar", "w") as archive:
+            for file in sorted((frames / video[:3] / video).glob("*.jpg")):
+                archive.add(file, f"./{file.name}")
+    prepared = prepare("epic55", download, tmp_path / "data")
+    lines = expected(frames)
+    if not packed:
+        lines = [re.sub(r",(P\d\d)/", r",\1/rgb_frames/", line) for line in lines]
+    assert prepared.lines() == lines
+
+
+def test_the_videos_of_the_official_downloader_are_no_frames(tmp_path: Path) -> None:
+    write_annotations(tmp_path / "root")
+    video = make_video(tmp_path / "root" / "EPIC-KITCHENS" / "P01" / "videos" / "P01_01.mp4")
+    video.rename(video.with_suffix(".MP4"))
+    text = refused("epic55", tmp_path / "root", tmp_path / "data", "--allow-missing", "1")
+    assert "60 per second" in text and "-r 60" in text and "P01_01.MP4" in text and "--rgb-frames" in text
+
+
+def test_spans_beyond_the_end_of_a_video_that_is_there_in_part_are_missing(root: Path, tmp_path: Path) -> None:
+    write_annotations(tmp_path / "root")
+    frames = write_frames(tmp_path / "root" / "rgb" / "train")
+    for number in range(5, 17):
+        (frames / "P01" / "P01_01" / (PATTERN % number)).unlink()
+    prepared = prepare("epic55", tmp_path / "root", tmp_path / "data")
+    assert [line.split(",")[0] for line in prepared.lines()[1:]] == ["0", "45", "46", "39236"]
+    report = json.loads((tmp_path / "data" / "epic55" / "report.json").read_text())
+    assert [(one["id"], one["kind"], one["reason"]) for one in report["clips"]] == [
+        ("1", "missing", "its frames 5 to 16 lie beyond the last picture, 4")
+    ]
 
 
 def test_a_page_in_a_tars_place_is_refused_by_name(tmp_path: Path) -> None:

@@ -141,12 +141,14 @@ def test_spans_of_a_long_sequence(tmp_path: Path) -> None:
     """EPIC: the picture's numbers are the annotation's; a span may end behind the last picture, and is cut there."""
     touch(*(tmp_path / "P01" / f"frame_{number:010d}.jpg" for number in range(1, 101) if number != 50))
     spans = {"a": (8, 20), "b": (0, 3), "c": (90, 107), "d": (101, 120), "e": (45, 55), "f": (51, 60)}
-    found = locate([entry("P01", span, clip) for clip, span in spans.items()], tmp_path, MediaLayout()).media
+    located = locate([entry("P01", span, clip) for clip, span in spans.items()], tmp_path, MediaLayout())
+    found = located.media
     assert {clip: (one.first_frame, one.count, one.clamped) for clip, one in found.items() if not one.gaps} == {
         "a": (7, 13, 0),
         "b": (0, 3, 0),
         "c": (89, 11, 7),
         "f": (50, 10, 0),
     }
-    assert found["d"].gaps == "its frames 101 to 120 lie beyond the last picture, 100"
+    ((late, reason),) = located.missing  # of a video that is there in part
+    assert (late.id, reason) == ("d", "its frames 101 to 120 lie beyond the last picture, 100")
     assert found["e"].gaps == "pictures are missing in the middle: frame_0000000050.jpg"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NoReturn
 
+from vidrepro.data.sources.foreign import given_lists
 from vidrepro.data.sources.readers import (
     DAMAGED,
     Item,
@@ -20,6 +20,7 @@ from vidrepro.data.sources.readers import (
     read_lines,
     read_text,
 )
+from vidrepro.data.sources.search import find_folders, list_folders
 from vidrepro.errors import DataError, closest, unknown_name
 
 __all__ = [
@@ -240,8 +241,8 @@ def field_of(item: Any, key: str, where: Where, kind: type | None = None) -> Any
 
 
 def find_file(names: Iterable[str], bases: Iterable[Path | None], notes: list[str] | None = None) -> Path | None:
-    """An annotation file: the first name that exists below a base, in it, in its ``labels/``, ``annotations/``, or in
-    those of a direct subfolder.
+    """An annotation file: the first name that exists in a base, at most two levels below it, or in ``labels/`` or
+    ``annotations/`` there.
 
     Args:
         names: its names, best first.
@@ -274,72 +275,19 @@ def require_file(
     """
     path = find_file(names, bases, notes)
     if path is None:
-        places = ", ".join(str(base) for base in bases if base is not None)
         raise DataError(
             f"no {what} found",
-            given=places,
+            given=given_lists(bases),
             allowed=f"{' or '.join(names)}, in the folder itself or in labels/ or annotations/ below it",
             hint=hint,
         )
     return path
 
 
-def find_folders(
-    bases: Iterable[Path | None],
-    count: Callable[[list[os.DirEntry[str]]], int],
-    *,
-    depth: int = 3,
-    skip: Container[str] = (),
-) -> list[Path]:
-    """Folders that hold clips, the one with the most first.
-
-    Args:
-        bases: where to look; None is no folder.
-        count: how many clips a folder's entries are; 0 for a folder that holds none, whose subfolders are looked into.
-        depth: how many levels below a base.
-        skip: names of folders that are not looked into.
-    """
-    found: dict[Path, int] = {}
-    for base in bases:
-        level = [] if base is None else [base]
-        for _ in range(depth + 1):
-            below: list[Path] = []
-            for folder in level:
-                entries = _entries(folder)
-                clips = count(entries)
-                if clips:
-                    found.setdefault(folder, clips)
-                    continue
-                below += [path for path in _subfolders(entries) if path.name not in skip]
-            level = below
-    return sorted(found, key=lambda folder: -found[folder])
-
-
 def _annotation_folders(base: Path) -> list[Path]:
-    bases = [base, *(folder for folder in _subfolders(_entries(base)) if folder.name not in ANNOTATION_FOLDERS)]
-    folders = [folder / name for folder in bases for name in ANNOTATION_FOLDERS]
-    return [folder for folder in folders if folder.is_dir()]
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What lies in a folder, in any order; hidden files and folders are left out."""
-    try:
-        with os.scandir(folder) as entries:
-            return [entry for entry in entries if not entry.name.startswith(".")]
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror or error}", given=folder, where=folder) from error
-
-
-def _subfolders(entries: Iterable[os.DirEntry[str]]) -> list[Path]:
-    """The folders among a folder's entries, by name; those with numbers for names hold a clip's pictures."""
-    return sorted(Path(entry.path) for entry in entries if not entry.name.isdigit() and _is_folder(entry))
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link in a circle
-        return False
+    """The folders that lists may lie in, each before its labels/ and annotations/, the nearest first."""
+    places = (folder / name for folder in list_folders([base]) for name in ANNOTATION_FOLDERS)
+    return [place for place in dict.fromkeys(places) if place.is_dir()]
 
 
 def _same(first: Path, second: Path) -> bool:

@@ -23,7 +23,7 @@ from vidrepro.files import fingerprint
 
 if TYPE_CHECKING:
     from vidrepro.data.manifest import Manifest
-    from vidrepro.data.sources.engine import Download
+    from vidrepro.data.sources.download import Download
     from vidrepro.data.sources.locate import Media
     from vidrepro.data.sources.official import Entry
 

@@ -6,12 +6,13 @@ clip, in dataset.json as counts that travel with each score.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from vidrepro.data.sources.official import Catalogue, Entry
+from vidrepro.data.sources.search import named
 from vidrepro.data.table import SPLITS
 from vidrepro.errors import DataError
 from vidrepro.files import atomic_write_json
@@ -62,6 +63,7 @@ class Completeness:
         fold: the fold whose splits are counted; None where there is one division only.
         allow_missing: share of each split's official clips that may be lacking; 1 accepts any subset and class list.
         lost: missing and bad clips, in the annotations' order.
+        searched: the folders in which clips were looked for.
     """
 
     dataset: str
@@ -69,6 +71,7 @@ class Completeness:
     fold: str | None
     allow_missing: float
     lost: list[Lost] = field(default_factory=list)
+    searched: Sequence[Path] = ()
 
     def split_of(self, entry: Entry) -> str:
         """A clip's split in the fold; empty if the fold leaves it out."""
@@ -147,6 +150,8 @@ class Completeness:
         lines = [one.line() for one in self.lost[:_SHOWN]]
         if len(self.lost) > _SHOWN:
             lines.append(f"and {len(self.lost) - _SHOWN:,} more" + (f", all in {report}" if report else ""))
+        if any(one.kind == "missing" for one in self.lost) and self.searched:
+            lines.append(f"searched: {named(self.searched)}")
         classes = list(self.catalogue.class_problems)
         needed = 1.0 if classes else _rounded_up(share)
         raise DataError(

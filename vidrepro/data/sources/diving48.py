@@ -21,11 +21,11 @@ from vidrepro.data.sources.catalogue import (
     choose_order,
     field_of,
     find_file,
-    find_folders,
     read_json_list,
     require_file,
 )
 from vidrepro.data.sources.official import ArchiveSet, Catalogue, Entry, Guide, MediaLayout
+from vidrepro.data.sources.search import Entries, find_folders, searched
 from vidrepro.errors import DataError
 
 NAME = "diving48"
@@ -130,7 +130,7 @@ def media_roots(root: Path, unpacked: Path | None) -> list[Path]:
     if not folders:
         raise DataError(
             f"no clips of {TITLE} found",
-            given=", ".join(str(base) for base in (root, unpacked) if base is not None),
+            given=f"searched: {searched([root, unpacked])}",
             allowed="rgb/<name>.mp4, such as rgb/-mmq0PT-u8k_00155.mp4, or folders of pictures with such names",
             hint="give the folder that holds Diving48_rgb.tar.gz, or what is in it, with --root",
         )
@@ -197,7 +197,7 @@ def _entry(item: Item, where: Where, split: str, labels: Labels, ids: Ids) -> En
     return Entry(clip, split, label, clip, where)
 
 
-def _count_clips(entries: list[os.DirEntry[str]]) -> int:
+def _count_clips(entries: Entries) -> int:
     """Videos, and folders called like one: an id of YouTube, ``_`` and five digits."""
     return sum(_is_video(entry) or (entry.is_dir() and _CLIP.fullmatch(entry.name) is not None) for entry in entries)
 

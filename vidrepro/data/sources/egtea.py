@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vidrepro.data.sources.catalogue import Where, choose_order, read_lines, whole_number
+from vidrepro.data.sources.catalogue import UNPACKED, Where, choose_order, read_lines, whole_number
 from vidrepro.data.sources.lists import (
     FOLDS,
     ClassList,
@@ -16,19 +16,18 @@ from vidrepro.data.sources.lists import (
     archive_sets,
     bases,
     class_list,
-    find_folder,
-    first_folder,
     fold_lists,
     fold_notes,
-    has_entry,
     malformed,
+    media_folders,
     numbered_lines,
     official_counts,
-    require,
+    require_lists,
     stem_of,
     without_suffix,
 )
 from vidrepro.data.sources.official import ArchiveSet, Catalogue, Entry, Guide, MediaLayout, Task
+from vidrepro.data.sources.search import Entries, find_folders, first_folder, has_entry
 
 NAME = "egtea"
 LAYOUT = MediaLayout(flat=True)
@@ -39,6 +38,7 @@ COUNTS = {
 CLASSES, VERBS, NOUNS = 106, 19, 53
 ANNOTATION_FOLDERS = ("action_annotation", "action_annotations", "annotations")
 MEDIA_FOLDERS = ("cropped_clips", "video_clips", "videos", "rawframes", "frames", "jpg")
+_LIST = re.compile(r"(train|test)_split[123]\.txt")
 _CLIP = re.compile(r"(?P<recording>.+)-\d+-\d+-F\d+-F\d+")
 
 
@@ -63,7 +63,7 @@ def archives(root: Path) -> list[ArchiveSet]:
     found = []
     if _annotations([root]) is None:
         found += archive_sets(root, _is_lists, "action annotations of EGTEA Gaze+")
-    if _media(root) is None:
+    if not find_folders([root], _count_clips, skip={UNPACKED}):
         found += archive_sets(root, lambda name: not _is_lists(name), "clips of EGTEA Gaze+")
     return found
 
@@ -77,8 +77,10 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
     """
     order = choose_order(label_order, LABEL_ORDERS)
     tops = bases(root, unpacked)
-    folder = require([_annotations(tops)], "action_idx.txt", ANNOTATION_FOLDERS, root, guide().files[1])[0]
-    actions = _class_list(folder / "action_idx.txt", CLASSES)
+    lists = "train_split1.txt and test_split1.txt"
+    folder = require_lists(_annotations(tops), lists, ANNOTATION_FOLDERS, root, guide().files[1])
+    listed = _optional_list(folder / "action_idx.txt", CLASSES)
+    actions = listed or ClassList(tuple(f"action {number}" for number in range(1, CLASSES + 1)))
     further = {
         "verb": _Further("verb", _optional_list(folder / "verb_idx.txt", VERBS)),
         "noun": _Further("noun", _optional_list(folder / "noun_idx.txt", NOUNS)),
@@ -88,10 +90,9 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
         for path, split in fold_lists(folder, fold, f"train_{fold}.txt", f"test_{fold}.txt"):
             for line, text in read_lines(path):
                 clips.add(fold, _entry(text, split, len(actions.names), further, (path, line)))
-    default = next(iter(clips.folds), "")
-    lists = "train_split1.txt and test_split1.txt"
-    require([folder if default else None], lists, ANNOTATION_FOLDERS, root, guide().files[1])
+    default = next(iter(clips.folds))
     counts = official_counts(COUNTS, clips.folds)
+    notes = () if listed else ("action_idx.txt is not among the annotations: the classes are called by their numbers",)
     offered = [one for one in further.values() if one.offered]
     return Catalogue(
         classes=actions.names,
@@ -103,7 +104,7 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
         expected=counts.get(default, {}),
         expected_folds=counts,
         expected_classes=CLASSES,
-        notes=(*fold_notes(clips.folds), *(one.why_not for one in further.values() if not one.offered)),
+        notes=(*notes, *fold_notes(clips.folds), *(one.why_not for one in further.values() if not one.offered)),
         label_orders=LABEL_ORDERS,
         class_problems=(*actions.problems, *(text for one in offered if one.classes for text in one.classes.problems)),
     )
@@ -116,7 +117,7 @@ def media_roots(root: Path, unpacked: Path | None) -> list[Path]:
         DataError: if there is none.
     """
     what = "recording folder such as OP01-R01-PastaSalad with clips"
-    return require(map(_media, bases(root, unpacked)), what, MEDIA_FOLDERS, root, guide().files[0])
+    return media_folders(root, unpacked, _count_clips, MEDIA_FOLDERS, what, guide().files[0])
 
 
 @dataclass
@@ -145,9 +146,10 @@ class _Further:
         return Task(self.classes.names, self.labels)
 
     def add(self, clip: str, values: Sequence[str], where: Where) -> None:
+        if self.classes is None:
+            return
         labels = [_label(value, f"the {self.name}", where) for value in values]
-        if self.classes is not None:
-            _check_range(max(labels), len(self.classes.names), self.name, where)
+        _check_range(max(labels), len(self.classes.names), self.name, where)
         if len(labels) > 1:
             self.ambiguous = self.ambiguous or where
         if self.labels.setdefault(clip, labels[0]) != labels[0]:
@@ -206,22 +208,21 @@ def _optional_list(path: Path, official: int) -> ClassList | None:
 
 
 def _annotations(tops: list[Path]) -> Path | None:
-    return first_folder(tops, ANNOTATION_FOLDERS, lambda folder: (folder / "action_idx.txt").is_file())
+    return first_folder(tops, ANNOTATION_FOLDERS, lambda folder: has_entry(folder, _is_list))
 
 
-def _media(top: Path) -> Path | None:
-    return find_folder(top, MEDIA_FOLDERS, _holds_clips)
+def _is_list(entry: os.DirEntry[str]) -> bool:
+    return _LIST.fullmatch(entry.name) is not None
 
 
-def _holds_clips(folder: Path) -> bool:
-    """Whether this folder holds recording folders, or (flat) the clips of several recordings."""
+def _count_clips(entries: Entries) -> int:
+    """Recording folders, and (flat) clips that lie in no recording folder of theirs."""
+    folder = Path(entries[0].path).parent.name if entries else ""
 
     def is_recording(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir() and has_entry(entry.path, lambda clip: _recording(clip.name) == entry.name)
 
-    return has_entry(folder, is_recording) or has_entry(
-        folder, lambda clip: _recording(clip.name) not in (None, folder.name)
-    )
+    return sum(_recording(entry.name) not in (None, folder) or is_recording(entry) for entry in entries)
 
 
 def _recording(name: str) -> str | None:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import dataclasses
 import io
-import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,9 +21,11 @@ from vidrepro.data.archives import unpack
 from vidrepro.data.manifest import INFO_NAME, MANIFEST_NAME, Journal, Manifest, load_manifest, write_manifest
 from vidrepro.data.scan.reencode import Encoding, choose_encoding, remove_temporary
 from vidrepro.data.sources import Description, Options
-from vidrepro.data.sources.checking import DEFAULT_FPS, Checked, check_clips, scan_key
-from vidrepro.data.sources.completeness import Completeness, Lost, check_entries, write_report
-from vidrepro.data.sources.locate import Located, Media, locate
+from vidrepro.data.sources.catalogue import UNPACKED
+from vidrepro.data.sources.checking import Checked, check_clips, scan_key
+from vidrepro.data.sources.completeness import Completeness, write_report
+from vidrepro.data.sources.download import Download, folders_of, missing_clips, read_download
+from vidrepro.data.sources.locate import Media
 from vidrepro.data.sources.official import Catalogue, Entry, OfficialDataset
 from vidrepro.data.sources.parallel import usable_cores
 from vidrepro.data.table import NO_SPLIT
@@ -35,11 +35,9 @@ from vidrepro.files import atomic_write_text, fingerprint, not_writable
 if TYPE_CHECKING:
     from vidrepro.data.sources.estimate import Estimate
 
-UNPACKED = "unpacked"
 COPIES = "clips"
 # What a preparation puts into the dataset's folder, but for what it unpacks; the clips before what names them.
 _OURS = (COPIES, "splits", "labels", "cache", "report.json", MANIFEST_NAME, INFO_NAME)
-_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -69,21 +67,6 @@ class OfficialSource:
         return estimate(self.dataset, options)
 
 
-@dataclass(frozen=True)
-class Download:
-    """A download as it lies on disk: what the annotations say, and where each clip is.
-
-    Attributes:
-        catalogue: what the annotations list.
-        media_root: the folder that the clips' paths are relative to.
-        located: the clips' files.
-    """
-
-    catalogue: Catalogue
-    media_root: Path
-    located: Located
-
-
 def prepare(dataset: OfficialDataset, options: Options) -> Manifest:
     """Prepare an official dataset from the download in ``options.root``.
 
@@ -106,11 +89,14 @@ def prepare(dataset: OfficialDataset, options: Options) -> Manifest:
     fold = choose_fold(catalogue, options.split)
     for note in catalogue.notes:
         say(note)
-    completeness = Completeness(dataset.NAME, catalogue, fold, options.allow_missing, missing_clips(download))
+    completeness = Completeness(
+        dataset.NAME, catalogue, fold, options.allow_missing, missing_clips(download), download.searched
+    )
     info = dataset_info(dataset, download, folder, fold, encoding)
     old = _existing(folder, info, options.force)
     if not completeness.accepted():
-        completeness.require(write_report(folder, completeness, "refused", {"clips_decoded": False}))
+        found = {"clips_decoded": False, **folders_of(download)}
+        completeness.require(write_report(folder, completeness, "refused", found))
 
     key = scan_key(dataset.NAME, download.media_root, encoding)
     with Journal(folder, key) as journal:
@@ -176,37 +162,6 @@ def check_options(dataset: OfficialDataset, options: Options) -> Path:
     return root
 
 
-def read_download(dataset: OfficialDataset, root: Path, folder: Path, label_order: str | None) -> Download:
-    """Read the annotations and find the clips of a download that is unpacked.
-
-    Raises:
-        DataError: see `prepare`.
-    """
-    unpacked = folder / UNPACKED if (folder / UNPACKED).is_dir() else None
-    catalogue = dataset.read(root, unpacked, label_order)
-    check_entries(catalogue, lambda text: not _UNWRITABLE.search(text))
-    best: Download | None = None
-    for media_root in dataset.media_roots(root, unpacked):
-        found = Download(catalogue, media_root, locate(catalogue.entries, media_root, dataset.LAYOUT))
-        if best is None or len(found.located.missing) < len(best.located.missing):
-            best = found
-        if not found.located.missing:
-            break
-    if best is None:
-        raise DataError(f"no clips of {dataset.NAME} found", given=root, allowed="a folder of its clips")
-    return _with_frame_rate_note(best)
-
-
-def _with_frame_rate_note(download: Download) -> Download:
-    """Say so where pictures are given a frame rate that neither they nor their dataset tell."""
-    catalogue = download.catalogue
-    pictures = any(media.kind == "frames" for media in download.located.media.values())
-    if catalogue.fps is not None or not pictures:
-        return download
-    note = f"the frame rate of these pictures is not known; the manifest says {DEFAULT_FPS:g}, which nothing depends on"
-    return dataclasses.replace(download, catalogue=dataclasses.replace(catalogue, notes=(*catalogue.notes, note)))
-
-
 def choose_fold(catalogue: Catalogue, asked: str | None) -> str | None:
     """The fold that becomes the manifest's split column: the one asked for, or the first; None if there is none.
 
@@ -218,11 +173,6 @@ def choose_fold(catalogue: Catalogue, asked: str | None) -> str | None:
     if asked not in catalogue.folds:
         raise unknown_name("fold", asked, catalogue.folds, hint=None if catalogue.folds else "leave --split out")
     return asked
-
-
-def missing_clips(download: Download) -> list[Lost]:
-    """The clips without a file."""
-    return [Lost(one.entry, "missing", one.reason) for one in download.located.missing]
 
 
 def dataset_info(
@@ -325,8 +275,9 @@ def _particulars(download: Download, checked: Checked) -> dict[str, Any]:
     return {
         "label_order": download.catalogue.label_order,
         "version": download.catalogue.version,
-        "media_root": str(download.media_root),
+        **folders_of(download),
         "stray_files_ignored": located.stray,
+        "other_pictures_left_out": located.flow,
         "clamped": {clip: media.clamped for clip, media in located.media.items() if media.clamped},
         "second_setting": checked.second_setting,
         "decoder": checked.decoder,

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from vidrepro.data.archives import check_archive
-from vidrepro.data.sources.catalogue import Ids, Where, choose_order, read_csv, whole_number
+from vidrepro.data.sources.catalogue import UNPACKED, Ids, Where, choose_order, read_csv, whole_number
 from vidrepro.data.sources.lists import (
     VIDEO_SUFFIXES,
     ClassList,
     archive_sets,
     bases,
     class_list,
-    entries_of,
-    find_folder,
-    first_folder,
-    has_entry,
     malformed,
-    require,
+    media_folders,
+    require_lists,
 )
 from vidrepro.data.sources.official import ArchiveSet, Catalogue, Entry, Guide, MediaLayout, Task
+from vidrepro.data.sources.search import MEDIA_DEPTH, Entries, entries_of, find_folders, first_folder, has_entry, visit
 from vidrepro.errors import DataError
 
 NAME = "epic55"
@@ -34,15 +33,7 @@ LAST_TRAIN, LAST = 25, 31  # participants: P01-P25 train, P26-P31 val (Baradel e
 LABELS, VERB_CLASSES, NOUN_CLASSES = "EPIC_train_action_labels.csv", "EPIC_verb_classes.csv", "EPIC_noun_classes.csv"
 COLUMNS = ("uid", "participant_id", "video_id", "start_frame", "stop_frame", "verb_class", "noun_class")
 ANNOTATION_FOLDERS = ("epic-kitchens-55-annotations", "epic-kitchens-55-annotations-master", "annotations")
-MEDIA_FOLDERS = (
-    "frames_rgb_flow/rgb/train",
-    "EPIC_KITCHENS_2018/frames_rgb_flow/rgb/train",
-    "rgb/train",
-    "rgb",
-    "train",
-    "frames",
-)
-VIDEO_FOLDERS = ("videos/train", "EPIC_KITCHENS_2018/videos/train", "videos", "train")
+MEDIA_FOLDERS = ("EPIC-KITCHENS", "EPIC_KITCHENS_2018", "frames_rgb_flow", "rgb", "train", "frames")
 _PARTICIPANT = re.compile(r"P\d\d")
 _VIDEO = re.compile(r"(?P<participant>P(?P<number>\d\d))_\d{2,3}")
 _HOW_TO_EXTRACT = "ffmpeg -i P01_01.MP4 -vf scale=-2:256 -q:v 4 -r 60 P01/P01_01/frame_%010d.jpg"
@@ -89,7 +80,7 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
     """
     order = choose_order(label_order, LABEL_ORDERS)
     tops = bases(root, unpacked)
-    folder = require([_annotations(tops)], LABELS, ANNOTATION_FOLDERS, root, guide().files[1])[0]
+    folder = require_lists(_annotations(tops), LABELS, ANNOTATION_FOLDERS, root, guide().files[1])
     verbs = _classes(folder / VERB_CLASSES, "verb_id", VERBS)
     nouns = _classes(folder / NOUN_CLASSES, "noun_id", NOUNS) if (folder / NOUN_CLASSES).is_file() else None
     path = folder / LABELS
@@ -129,12 +120,10 @@ def media_roots(root: Path, unpacked: Path | None) -> list[Path]:
         DataError: if there is none; where only the videos are, with how to extract them.
     """
     tops = bases(root, unpacked)
-    found = [find_folder(top, MEDIA_FOLDERS, lambda folder: has_entry(folder, _holds_frames)) for top in tops]
-    if not any(found):
-        for top in tops:
-            _refuse_videos(top)
+    if not find_folders(tops, _count_frames):
+        _refuse_videos(tops)
     what = "folder of frames such as P01/P01_01/frame_0000000001.jpg"
-    return require(found, what, MEDIA_FOLDERS, root, guide().files[0])
+    return media_folders(root, unpacked, _count_frames, MEDIA_FOLDERS, what, guide().files[0])
 
 
 def _entry(row: dict[str, str], verbs: int, where: Where) -> Entry:
@@ -186,8 +175,12 @@ def _annotations(tops: list[Path]) -> Path | None:
     return first_folder(tops, ANNOTATION_FOLDERS, lambda folder: (folder / LABELS).is_file())
 
 
+def _count_frames(entries: Entries) -> int:
+    """Videos' folders, and participants' folders of such."""
+    return sum(map(_holds_frames, entries))
+
+
 def _holds_frames(entry: os.DirEntry[str]) -> bool:
-    """Whether this is a video's folder, or a participant's folder with one."""
     if not entry.is_dir():
         return False
     if _PARTICIPANT.fullmatch(entry.name):
@@ -203,41 +196,37 @@ def _packed_videos(root: Path) -> list[Path]:
     """
     found: dict[str, Path] = {}
     packed = False
-    for folder in _places(root, MEDIA_FOLDERS):
-        for entry in entries_of(folder):
-            name, _, suffix = entry.name.partition(".")
-            if _VIDEO.fullmatch(name) and f".{suffix.lower()}" not in VIDEO_SUFFIXES and entry.is_file():
-                check_archive(Path(entry.path))
-                found.setdefault(name, Path(entry.path))
-                packed |= not (folder / name).is_dir()
+    for path in _files_of_videos(root):
+        name, _, suffix = path.name.partition(".")
+        if f".{suffix.lower()}" not in VIDEO_SUFFIXES:
+            check_archive(path)
+            found.setdefault(name, path)
+            packed |= not path.with_name(name).is_dir()
     return [found[name] for name in sorted(found)] if packed else []
 
 
-def _places(root: Path, names: tuple[str, ...]) -> list[Path]:
-    """A folder, its named subfolders, and the participants' folders in each of them."""
-    folders = [folder for folder in (root, *(root / name for name in names)) if folder.is_dir()]
-    people = [
-        Path(entry.path)
-        for folder in folders
-        for entry in entries_of(folder)
-        if _PARTICIPANT.fullmatch(entry.name) and entry.is_dir()
-    ]
-    return [*folders, *sorted(people)]
+def _files_of_videos(top: Path) -> Iterator[Path]:
+    """The files named after a video, but those of optical flow: its tar of frames, or itself."""
+
+    def count_folders(entries: Entries) -> int:  # of frames, which are not looked into
+        return sum(_VIDEO.fullmatch(entry.name) is not None and entry.is_dir() for entry in entries)
+
+    for folder, _ in visit([top], count_folders, depth=MEDIA_DEPTH + 1, skip={UNPACKED}, first=MEDIA_FOLDERS):
+        for entry in sorted(entries_of(folder), key=lambda one: one.name):
+            if _VIDEO.fullmatch(entry.name.partition(".")[0]) and entry.is_file():
+                yield Path(entry.path)
 
 
-def _refuse_videos(top: Path) -> None:
+def _refuse_videos(tops: list[Path]) -> None:
     """Say what to do with a tree that has the videos, not the frames."""
-
-    def is_video(entry: os.DirEntry[str]) -> bool:
-        path = Path(entry.name)
-        return _VIDEO.fullmatch(path.stem) is not None and path.suffix.lower() in VIDEO_SUFFIXES
-
-    folder = next((folder for folder in _places(top, VIDEO_FOLDERS) if has_entry(folder, is_video)), None)
-    if folder is not None:
+    files = (path for top in tops for path in _files_of_videos(top))
+    video = next((path for path in files if path.suffix.lower() in VIDEO_SUFFIXES), None)
+    if video is not None:
         raise DataError(
             "the videos of EPIC-KITCHENS-55 are there, but its spans count frames at 60 per second",
-            given=folder,
+            given=video,
             allowed="frames: P01/P01_01/frame_0000000001.jpg and so on",
-            hint=f"download the RGB frames, or extract them from each video: {_HOW_TO_EXTRACT}",
-            where=top,
+            hint=f"download the RGB frames (epic_downloader.py --rgb-frames --epic55-only), or extract them from each "
+            f"video: {_HOW_TO_EXTRACT}",
+            where=video.parent,
         )

@@ -13,9 +13,11 @@ from vidrepro.data.scan.clips import ClipFiles, Scan, scan_clip
 from vidrepro.data.scan.pool import Died, run_tasks
 from vidrepro.data.scan.reencode import Encoding, choose_encoding, copied_bytes
 from vidrepro.data.sources import Options
+from vidrepro.data.sources.catalogue import UNPACKED
 from vidrepro.data.sources.checking import clip_files, seconds_for
 from vidrepro.data.sources.completeness import Completeness
-from vidrepro.data.sources.engine import UNPACKED, check_options, choose_fold, missing_clips, read_download
+from vidrepro.data.sources.download import missing_clips, read_download
+from vidrepro.data.sources.engine import check_options, choose_fold
 from vidrepro.data.sources.official import ArchiveSet, OfficialDataset
 from vidrepro.data.sources.parallel import usable_cores
 from vidrepro.errors import DataError
@@ -83,7 +85,9 @@ def estimate(dataset: OfficialDataset, options: Options) -> Estimate:
         return Estimate(waiting, False, {}, [], True, 0, 0, 0, unpacking, int(waiting * 1.05), free, [note])
     located = download.located
     fold = choose_fold(download.catalogue, options.split)
-    completeness = Completeness(dataset.NAME, download.catalogue, fold, options.allow_missing, missing_clips(download))
+    completeness = Completeness(
+        dataset.NAME, download.catalogue, fold, options.allow_missing, missing_clips(download), download.searched
+    )
     clips = list(located.media)
     chosen = [clips[place * len(clips) // SAMPLE] for place in range(SAMPLE)] if len(clips) > SAMPLE else clips
     files = [clip_files(clip, located.media[clip], download) for clip in chosen if not located.media[clip].gaps]

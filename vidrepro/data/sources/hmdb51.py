@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from vidrepro.data.sources.catalogue import (
+    UNPACKED,
     Where,
     choose_order,
     compare_classes,
@@ -19,17 +20,15 @@ from vidrepro.data.sources.lists import (
     FoldedClips,
     archive_sets,
     bases,
-    entries_of,
-    find_folder,
-    first_folder,
     fold_notes,
-    has_entry,
     malformed,
+    media_folders,
     official_counts,
-    require,
+    require_lists,
     stem_of,
 )
 from vidrepro.data.sources.official import ArchiveSet, Catalogue, Entry, Guide, MediaLayout
+from vidrepro.data.sources.search import Entries, entries_of, find_folders, first_folder, has_entry
 from vidrepro.errors import DataError
 
 NAME = "hmdb51"
@@ -65,7 +64,7 @@ def archives(root: Path) -> list[ArchiveSet]:
     found = []
     if annotations is None:
         found += archive_sets(root, _is_lists, "train and test lists of HMDB51")
-    if _media(root, _class_names(annotations)) is None:
+    if not find_folders([root], _class_folders(annotations), skip={UNPACKED}):
         found += archive_sets(root, lambda name: not _is_lists(name), "videos of HMDB51")
     return found
 
@@ -79,7 +78,7 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
     """
     order = choose_order(label_order, LABEL_ORDERS)
     tops = bases(root, unpacked)
-    folder = require([_annotations(tops)], "<class>_test_split1.txt", ANNOTATION_FOLDERS, root, guide().files[1])[0]
+    folder = require_lists(_annotations(tops), "<class>_test_split1.txt", ANNOTATION_FOLDERS, root, guide().files[1])
     lists = _lists(folder)
     classes = _class_names(folder)
     available = [fold for fold in FOLDS if any(one == fold for _, one in lists)]
@@ -118,10 +117,8 @@ def media_roots(root: Path, unpacked: Path | None) -> list[Path]:
     Raises:
         DataError: if there is none.
     """
-    tops = bases(root, unpacked)
-    names = _class_names(_annotations(tops))
-    found = (_media(top, names) for top in tops)
-    return require(found, "class folder such as brush_hair", MEDIA_FOLDERS, root, guide().files[0])
+    count = _class_folders(_annotations(bases(root, unpacked)))
+    return media_folders(root, unpacked, count, MEDIA_FOLDERS, "class folder such as brush_hair", guide().files[0])
 
 
 def _annotations(tops: list[Path]) -> Path | None:
@@ -142,13 +139,14 @@ def _class_names(folder: Path | None) -> tuple[str, ...]:
     return official_classes(NAME) if folder is None else tuple(sorted({name for name, _ in _lists(folder)}))
 
 
-def _media(top: Path, classes: tuple[str, ...]) -> Path | None:
-    names = {*classes, *official_classes(NAME)}
+def _class_folders(annotations: Path | None) -> Callable[[Entries], int]:
+    """What counts the class folders among a folder's entries."""
+    names = {*_class_names(annotations), *official_classes(NAME)}
 
     def is_class_folder(entry: os.DirEntry[str]) -> bool:
         return entry.name in names and entry.is_dir() and has_entry(entry.path, lambda clip: True)
 
-    return find_folder(top, MEDIA_FOLDERS, lambda folder: has_entry(folder, is_class_folder))
+    return lambda entries: sum(map(is_class_folder, entries))
 
 
 def _is_lists(name: str) -> bool:

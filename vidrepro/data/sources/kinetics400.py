@@ -27,6 +27,8 @@ from vidrepro.data.sources.catalogue import (
     whole_number,
 )
 from vidrepro.data.sources.official import ArchiveSet, Catalogue, Entry, Guide, MediaLayout
+from vidrepro.data.sources.search import may_hold_clips, searched
+from vidrepro.data.sources.trees import File, choose_tree, notes_on_choice
 from vidrepro.errors import DataError
 
 NAME = "kinetics400"
@@ -73,7 +75,7 @@ def archives(root: Path) -> list[ArchiveSet]:
     Raises:
         DataError: for an archive that is none, by name.
     """
-    if next(_clips_below(root, skip=UNPACKED), None) is not None:
+    if _holds_clips(root, skip=UNPACKED):
         return []
     sets = []
     for folder in _folders(root, depth=2):
@@ -96,29 +98,25 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
     order = choose_order(label_order, ORDERS)
     bases, ids = [root, unpacked], Ids()
     notes: list[str] = []
-    lists = {
-        split: require_file(f"list of {split} clips", _names(words), bases, hint=_HINT, notes=notes)
-        for split, words in SPLITS.items()
-        if split != "test"
-    }
-    test = find_file(_names(SPLITS["test"]), bases, notes)
-    if test is not None:
-        lists["test"] = test
+    lists = _lists(bases, notes)
     rows = {split: read_csv(path, _COLUMNS, optional=("label",)) for split, path in lists.items()}
-    unlabelled = rows.pop("test") if not any(row.fields.get("label") for row in rows.get("test", [])) and test else []
+    labelled = any(row.fields.get("label") for row in rows.get("test", []))
+    unlabelled = [] if labelled else rows.pop("test", [])
     for split, listed in rows.items():
         _check_labels(listed, lists[split])
-    labels = Labels(sorted({row.fields["label"] for listed in rows.values() for row in listed}), lists["train"])
-    media = _index(media_roots(root, unpacked)[0], notes)
+    names = sorted({row.fields["label"] for listed in rows.values() for row in listed})
+    labels = Labels(names, next(iter(lists.values())))
+    clips = [
+        (_clip_name(row, (lists[split], row.line)), split, row) for split, listed in rows.items() for row in listed
+    ]
+    media = _index(media_roots(root, unpacked)[0], {clip for clip, *_ in clips}, notes)
     _note_packed_replacements(root, unpacked, notes)
     entries = []
-    for split, listed in rows.items():
-        for row in listed:
-            where = (lists[split], row.line)
-            _check_split(row, split, where)
-            clip = _clip_name(row, where)
-            ids.add(clip, where)
-            entries.append(Entry(clip, split, labels.of(row.fields["label"], where), media.get(clip, clip), where))
+    for clip, split, row in clips:
+        where = (lists[split], row.line)
+        _check_split(row, split, where)
+        ids.add(clip, where)
+        entries.append(Entry(clip, split, labels.of(row.fields["label"], where), media.get(clip, clip), where))
     for row in unlabelled:
         where = (lists["test"], row.line)
         ids.add(_clip_name(row, where), where)
@@ -142,16 +140,28 @@ def media_roots(root: Path, unpacked: Path | None) -> list[Path]:
     Raises:
         DataError: if there is none.
     """
-    folders = [base for base in (unpacked, root) if base is not None and next(_clips_below(base), None) is not None]
+    folders = [base for base in (unpacked, root) if base is not None and _holds_clips(base)]
     if not folders:
         raise DataError(
             f"no clips of {TITLE} found",
-            given=", ".join(str(base) for base in (root, unpacked) if base is not None),
+            given=f"searched: {searched([root, unpacked])}",
             allowed="<youtube id>_<start>_<end>.mp4 with six digits each, such as 0347ZoDXyP0_000095_000105.mp4, or "
             f"folders of pictures with such names, at most {_DEPTH} levels down",
             hint="give the folder of the download with --root",
         )
     return folders
+
+
+def _lists(bases: list[Path | None], notes: list[str]) -> dict[str, Path]:
+    """The lists that are there by split: that of train or that of val, or both, and maybe that of test."""
+    found = {split: find_file(_names(words), bases, notes) for split, words in SPLITS.items()}
+    lists = {split: path for split, path in found.items() if path is not None}
+    absent = [split for split in ("train", "val") if split not in lists]
+    if len(absent) == 2:
+        names = (*_names(SPLITS["train"])[:2], *_names(SPLITS["val"])[:2])
+        require_file("list of train or val clips", names, bases, hint=_HINT)
+    notes += [f"there is no list of {split} clips: the dataset has none" for split in absent]
+    return lists
 
 
 def _names(words: tuple[str, ...]) -> list[str]:
@@ -185,26 +195,26 @@ def _clip_name(row: Row, where: Where) -> str:
     return f"{check_name(row.fields['youtube_id'], 'youtube_id', where)}_{start:06d}_{end:06d}"
 
 
-def _index(media_root: Path, notes: list[str]) -> dict[str, str]:
-    """Clip name -> key of its file. A replacement goes before what it replaces."""
-    found: dict[str, str] = {}
-    replaced = 0
-    twice: list[str] = []
-    for path in _clips_below(media_root):
-        name = path.rpartition("/")[2]
-        other = found.setdefault(name, path)
-        if other == path:
-            continue
-        if _is_replacement(path) != _is_replacement(other):
-            found[name] = path if _is_replacement(path) else other
-            replaced += 1
-        else:
-            twice.append(f"{other} and {path}")
-    if replaced:
-        notes.append(f"{replaced} clips were taken from the replacements for damaged ones")
-    if twice:
-        notes.append(f"{len(twice)} clips are there twice, and the first was taken: {twice[0]}")
-    return found
+def _index(media_root: Path, listed: set[str], notes: list[str]) -> dict[str, str]:
+    """Listed clip -> key of its file. A replacement goes before what it replaces."""
+    found: dict[Path, dict[str, File]] = {}
+    replaced: dict[str, str] = {}
+    for folder in _folders(media_root, _DEPTH):
+        prefix = "" if folder == media_root else f"{folder.relative_to(media_root).as_posix()}/"
+        for name, kind in _clips_in(folder).items():
+            if name not in listed:
+                continue
+            if _is_replacement(prefix):
+                replaced.setdefault(name, prefix + name)
+            else:
+                found.setdefault(folder, {})[name] = File(folder, name, kind)
+    tree = choose_tree(media_root, found)
+    paths = {clip: path for clip, (path, _) in tree.paths(media_root).items()}
+    used = [clip for clip in replaced if clip in paths]
+    if used:
+        notes.append(f"{len(used)} clips were taken from the replacements for damaged ones")
+    notes += notes_on_choice(tree, len(listed))
+    return paths | replaced
 
 
 def _note_packed_replacements(root: Path, unpacked: Path | None, notes: list[str]) -> None:
@@ -219,24 +229,21 @@ def _is_replacement(path: str) -> bool:
     return any(part.startswith(_REPLACEMENTS) for part in path.split("/")[:-1])
 
 
-def _clips_below(base: Path, skip: str | None = None) -> Iterator[str]:
-    """Keys of the clips below a folder: paths relative to it without suffix, folder by folder and by name."""
-    for folder in _folders(base, _DEPTH, skip):
-        prefix = "" if folder == base else f"{folder.relative_to(base).as_posix()}/"
-        for name in _clips_in(folder):
-            yield prefix + name
+def _holds_clips(base: Path, skip: str | None = None) -> bool:
+    return any(_clips_in(folder) for folder in _folders(base, _DEPTH, skip))
 
 
-def _clips_in(folder: Path) -> list[str]:
-    names = set()
+def _clips_in(folder: Path) -> dict[str, str]:
+    """The names of the clips in a folder, in order, and whether they are videos or frames."""
+    names: dict[str, str] = {}
     with os.scandir(folder) as entries:
         for entry in entries:
             stem, dot, suffix = entry.name.rpartition(".")
             if dot and f".{suffix.lower()}" in _VIDEOS and _STEM.fullmatch(stem):
-                names.add(stem)
+                names[stem] = "video"
             elif _STEM.fullmatch(entry.name) and entry.is_dir():
-                names.add(entry.name)
-    return sorted(names)
+                names.setdefault(entry.name, "frames")
+    return dict(sorted(names.items()))
 
 
 def _folders(base: Path, depth: int, skip: str | None = None) -> Iterator[Path]:
@@ -249,7 +256,11 @@ def _folders(base: Path, depth: int, skip: str | None = None) -> Iterator[Path]:
             below = sorted(
                 entry.path
                 for entry in entries
-                if entry.is_dir() and entry.name[0] != "." and entry.name != skip and not _STEM.fullmatch(entry.name)
+                if entry.name[0] != "."
+                and entry.name != skip
+                and may_hold_clips(entry.name)
+                and not _STEM.fullmatch(entry.name)
+                and entry.is_dir()
             )
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror or error}", given=base, where=base) from error

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vidrepro.data.archives import ARCHIVES, check_archive, kind_of
 from vidrepro.data.sources.catalogue import DAMAGED, Where, check_name, compare_classes, read_lines, whole_number
+from vidrepro.data.sources.foreign import given_lists
 from vidrepro.data.sources.official import ArchiveSet, Entry
+from vidrepro.data.sources.search import Entries, entries_of, find_folders, searched
 from vidrepro.errors import DataError
 
 VIDEO_SUFFIXES = (".avi", ".mp4", ".webm", ".mkv")
@@ -173,53 +174,61 @@ def bases(root: Path, unpacked: Path | None) -> list[Path]:
     return found
 
 
-def find_folder(top: Path, names: Sequence[str], test: Callable[[Path], bool]) -> Path | None:
-    """The first folder that passes a test: the top, its named subfolders, the other ones, the named ones in those."""
-    children = sorted(Path(entry.path) for entry in entries_of(top) if entry.is_dir() and entry.name[:1] != ".")
-    folders = [top, *(top / name for name in names), *children]
-    folders += [child / name for child in children for name in names if len(children) <= len(FOLDS) * 100]
-    return next((folder for folder in dict.fromkeys(folders) if folder.is_dir() and test(folder)), None)
-
-
-def first_folder(tops: Iterable[Path], names: Sequence[str], test: Callable[[Path], bool]) -> Path | None:
-    """`find_folder` below the first top that has one."""
-    return next((found for top in tops if (found := find_folder(top, names, test)) is not None), None)
-
-
-def entries_of(folder: Path) -> list[os.DirEntry[str]]:
-    """What lies in a folder; nothing for what is none."""
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except NotADirectoryError:
-        return []
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror or error}", given=folder, where=folder) from error
-
-
-def has_entry(folder: Path | str, test: Callable[[os.DirEntry[str]], bool]) -> bool:
-    """Whether any entry of a folder passes a test."""
-    return any(test(entry) for entry in entries_of(Path(folder)))
-
-
-def require(found: Iterable[Path | None], what: str, places: Sequence[str], root: Path, hint: str) -> list[Path]:
-    """The folders that were found.
+def require_lists(folder: Path | None, what: str, places: Sequence[str], root: Path, hint: str) -> Path:
+    """The folder of the annotations, if it was found.
 
     Args:
-        found: folders, None where there is none.
-        what: to be looked for, with an example.
-        places: subfolders that were looked into.
+        folder: it, or None.
+        what: it was looked for by, with an example.
+        places: subfolders it is usually called.
         root: the user's folder.
         hint: where it comes from.
 
     Raises:
-        DataError: if there is none, with what was looked for.
+        DataError: if there is none, with what was looked for, and the lists of other kinds that are there.
     """
-    folders = list(dict.fromkeys(folder for folder in found if folder is not None))
-    if not folders:
-        allowed = f"{what}, in {root} or in a folder below it such as {', '.join(places[:3])}"
+    if folder is None:
         raise DataError(
-            f"there is no {what}", given=root, allowed=allowed, hint=f"download and unpack {hint}", where=root
+            f"there is no {what}",
+            given=given_lists([root]),
+            allowed=f"{what}, in {root} or in a folder below it such as {', '.join(places[:3])}",
+            hint=f"download and unpack {hint}",
+            where=root,
+        )
+    return folder
+
+
+def media_folders(
+    root: Path,
+    unpacked: Path | None,
+    count: Callable[[Entries], int],
+    names: Sequence[str],
+    what: str,
+    hint: str,
+) -> list[Path]:
+    """The folders that hold clips, see `find_folders`.
+
+    Args:
+        root: the user's folder.
+        unpacked: what was unpacked from it.
+        count: how many clips, or folders of clips, a folder's entries are.
+        names: what such folders are usually called, best first.
+        what: to be looked for, with an example.
+        hint: where it comes from.
+
+    Raises:
+        DataError: if there is none, with what was looked for and the folders searched.
+    """
+    tops = bases(root, unpacked)
+    folders = find_folders(tops, count, first=names)
+    if not folders:
+        allowed = f"{what}, in {root} or in a folder below it such as {', '.join(names[:3])}"
+        raise DataError(
+            f"there is no {what}",
+            given=f"{root}; searched: {searched(tops)}",
+            allowed=allowed,
+            hint=f"download and unpack {hint}",
+            where=root,
         )
     return folders
 

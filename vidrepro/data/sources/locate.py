@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from vidrepro.data.sources.official import Entry, MediaLayout
+from vidrepro.data.sources.trees import File, Tree
 from vidrepro.errors import DataError
 
 _PICTURE = re.compile(r"(.*?)([0-9]+)(\.(?:jpe?g|png))", re.IGNORECASE | re.DOTALL)
@@ -53,7 +54,7 @@ class Missing(NamedTuple):
     reason: str
 
 
-class Sequence(NamedTuple):
+class Pictures(NamedTuple):
     """The pictures in a folder.
 
     Attributes:
@@ -63,6 +64,7 @@ class Sequence(NamedTuple):
         missing: numbers between them without a picture, rising.
         problem: why they are no sequence at all; empty if they are one.
         stray: other files in the folder.
+        flow: how many of these are pictures of something else, such as optical flow.
     """
 
     pattern: str
@@ -71,6 +73,7 @@ class Sequence(NamedTuple):
     missing: tuple[int, ...]
     problem: str
     stray: int
+    flow: int = 0
 
 
 @dataclass
@@ -80,39 +83,77 @@ class Located:
     Attributes:
         media: by clip id.
         missing: clips without a file.
-        stray: files among the pictures that are none, such as Thumbs.db; ignored.
+        stray: files among the pictures that are none of the clip's, such as Thumbs.db; ignored.
+        flow: how many of these are pictures of something else, such as optical flow.
     """
 
     media: dict[str, Media]
     missing: list[Missing]
     stray: int = 0
+    flow: int = 0
 
 
-def locate(entries: Iterable[Entry], media_root: Path, layout: MediaLayout) -> Located:
+def locate(entries: Sequence[Entry], media_root: Path, layout: MediaLayout) -> Located:
     """Find every clip's file or folder below a media root.
 
     Raises:
         DataError: if an annotation's file name leads out of the media root.
     """
-    folders = _Folders(media_root, layout)
-    sequences: dict[str, Sequence] = {}
-    found = Located({}, [])
+    tree = Tree(media_root, find_clips(entries, [media_root], layout)[media_root])
+    return list_clips(entries, tree, media_root, layout)
+
+
+def find_clips(entries: Sequence[Entry], folders: Sequence[Path], layout: MediaLayout) -> dict[Path, dict[str, File]]:
+    """What lies in each of some folders, by clip id; the pictures of a clip are not looked at.
+
+    Raises:
+        DataError: if an annotation's file name leads out of its folder.
+    """
+    by_name: dict[str, list[Entry]] = {}
     for entry in entries:
-        path, kind = folders.find(entry)
-        if kind is None:
-            found.missing.append(Missing(entry, path))
-        elif kind == "video":
-            found.media[entry.id] = Media(path, kind)
-        else:
-            sequence = sequences.get(path)
-            if sequence is None:
-                sequence = sequences[path] = list_pictures(media_root / path)
-                found.stray += sequence.stray
-            found.media[entry.id] = _clip_of(path, sequence, entry.span)
+        parts = entry.media.split("/")
+        if any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts):
+            raise leads_out(entry)
+        for name in {parts[0], parts[-1]} if layout.flat else parts[:1]:
+            by_name.setdefault(alike(name, layout), []).append(entry)
+    found: dict[Path, dict[str, File]] = {}
+    for folder in folders:
+        listed = _Folders(folder, layout)
+        names = {alike(name, layout) for name in listed.names()}
+        # a folder is asked for what it may hold only: there may be one for each class of 400
+        candidates = entries if len(folders) == 1 else [one for name in names for one in by_name.get(name, ())]
+        files = ((entry.id, listed.find(entry)) for entry in candidates)
+        found[folder] = {clip: File(folder, *file) for clip, file in files if file is not None}
     return found
 
 
-def list_pictures(folder: Path) -> Sequence:
+def list_clips(entries: Sequence[Entry], tree: Tree, media_root: Path, layout: MediaLayout) -> Located:
+    """The clips of a tree, the pictures of each counted; paths are relative to the media root."""
+    sequences: dict[str, Pictures] = {}
+    found = Located({}, [])
+    paths = tree.paths(media_root)
+    for entry in entries:
+        if entry.id not in paths:
+            found.missing.append(Missing(entry, _looked_for(entry, layout)))
+            continue
+        path, kind = paths[entry.id]
+        if kind == "video":
+            found.media[entry.id] = Media(path, kind)
+            continue
+        pictures = sequences.get(path)
+        if pictures is None:
+            pictures = sequences[path] = list_pictures(media_root / path)
+            found.stray += pictures.stray
+            found.flow += pictures.flow
+        clip = _clip_of(path, pictures, entry.span)
+        if isinstance(clip, str):
+            found.missing.append(Missing(entry, clip))
+        else:
+            found.media[entry.id] = clip
+    return found
+
+
+def list_pictures(folder: Path) -> Pictures:
     """The numbered pictures in a folder: their pattern, the first and last number, and which are missing between."""
     groups: dict[tuple[str, str], list[str]] = {}
     stray = 0
@@ -123,7 +164,7 @@ def list_pictures(folder: Path) -> Sequence:
         else:
             groups.setdefault((match[1], match[3]), []).append(match[2])
     if not groups:
-        return Sequence("", 0, 0, (), "its folder holds no numbered picture", stray)
+        return Pictures("", 0, 0, (), "its folder holds no numbered picture", stray)
     if len(groups) > 1:
         # TSM extracts optical flow beside the pictures
         pictures = {key: value for key, value in groups.items() if not key[0].lower().startswith("flow")}
@@ -131,20 +172,20 @@ def list_pictures(folder: Path) -> Sequence:
         groups = pictures or groups
     if len(groups) > 1:
         names = " and ".join(sorted(f"'{prefix}…{suffix}'" for prefix, suffix in groups))
-        return Sequence("", 0, 0, (), f"its pictures are named in several ways: {names}", stray)
+        return Pictures("", 0, 0, (), f"its pictures are named in several ways: {names}", stray)
     ((prefix, suffix), digits) = next(iter(groups.items()))
     width = min(map(len, digits))
     numbers = sorted(map(int, digits))
     if len(set(numbers)) != len(numbers) or any(len(d) > width and d[0] == "0" for d in digits):
-        return Sequence("", 0, 0, (), "its pictures are numbered with different numbers of digits", stray)
+        return Pictures("", 0, 0, (), "its pictures are numbered with different numbers of digits", stray)
     pattern = f"{_escaped(prefix)}%0{width}d{_escaped(suffix)}" if width > 1 else f"{_escaped(prefix)}%d{suffix}"
     start, last = numbers[0], numbers[-1]
     if start > 1:
-        return Sequence(pattern, start, last, (), f"its pictures begin with number {start} instead of 0 or 1", stray)
+        return Pictures(pattern, start, last, (), f"its pictures begin with number {start} instead of 0 or 1", stray)
     missing: tuple[int, ...] = ()
     if len(numbers) != last - start + 1:
         missing = _absent(numbers)
-    return Sequence(pattern, start, last, missing, "", stray)
+    return Pictures(pattern, start, last, missing, "", stray)
 
 
 def _absent(numbers: list[int]) -> tuple[int, ...]:
@@ -157,8 +198,12 @@ def _absent(numbers: list[int]) -> tuple[int, ...]:
     return tuple(absent)
 
 
-def _clip_of(path: str, sequence: Sequence, span: tuple[int, int] | None) -> Media:
-    """A clip of a sequence: all of it, or the pictures of a span, which may go beyond the last one."""
+def _clip_of(path: str, sequence: Pictures, span: tuple[int, int] | None) -> Media | str:
+    """A clip of a sequence: all of it, or the pictures of a span, which may end beyond the last one.
+
+    Returns:
+        The clip; or why it is missing, where the sequence ends before it begins.
+    """
     start, last = sequence.start, sequence.last
     if sequence.problem:
         return Media(path, "frames", sequence.pattern, start, gaps=sequence.problem)
@@ -166,8 +211,7 @@ def _clip_of(path: str, sequence: Sequence, span: tuple[int, int] | None) -> Med
     # annotations count from 1 where a video begins: frame 0 does not exist in a sequence that starts at 1
     begin, stop = max(first, start), min(end, last)
     if stop < begin:
-        problem = f"its frames {first} to {end} lie beyond the last picture, {last}"
-        return Media(path, "frames", sequence.pattern, start, gaps=problem)
+        return f"its frames {first} to {end} lie beyond the last picture, {last}"
     missing = [number for number in sequence.missing if begin <= number <= stop]
     gaps = ""
     if missing:
@@ -181,10 +225,26 @@ def _escaped(text: str) -> str:
     return text.replace("%", "%%")
 
 
+def alike(name: str, layout: MediaLayout) -> str:
+    """What names that mean the same clip have in common."""
+    if layout.numbered and name.isascii() and name.isdigit():
+        return name.lstrip("0") or "0"
+    return name.lower() if layout.ignore_case else name
+
+
+def _looked_for(entry: Entry, layout: MediaLayout) -> str:
+    kinds = [
+        *([f"'{entry.media}{'|'.join(layout.video_suffixes)}'"] if layout.videos else []),
+        *([f"folder '{entry.media}' of pictures"] if layout.frames else []),
+    ]
+    return f"there is no {' nor '.join(kinds)}"
+
+
 class _Folder:
     """The names in a folder: clips by name without extension, and subfolders."""
 
     def __init__(self, path: Path, layout: MediaLayout) -> None:
+        self._layout = layout
         self.folders: dict[str, str] = {}
         self.videos: dict[str, str] = {}
         rank: dict[str, int] = {}
@@ -200,70 +260,62 @@ class _Folder:
                         self.videos[stem] = name
                 elif one.is_dir():
                     self.folders[name] = name
-        self._lower: dict[str, dict[str, list[str]]] = {}
+        self._alike: dict[str, dict[str, list[str]]] = {}
 
-    def look_up(self, kind: str, name: str, *, ignore_case: bool) -> str | None:
-        """The file or folder of a name: the very one, or the only one that differs in capitals."""
+    def look_up(self, kind: str, name: str) -> str | None:
+        """The file or folder of a name: the very one, or the only one that means the same."""
         names = self.videos if kind == "video" else self.folders
         if name in names:
             return names[name]
-        if not ignore_case:
+        if not (self._layout.ignore_case or self._layout.numbered):
             return None
-        if kind not in self._lower:
-            lower: dict[str, list[str]] = {}
+        if kind not in self._alike:
+            same_names: dict[str, list[str]] = {}
             for stem, file in names.items():
-                lower.setdefault(stem.lower(), []).append(file)
-            self._lower[kind] = lower
-        same = self._lower[kind].get(name.lower(), [])
+                same_names.setdefault(alike(stem, self._layout), []).append(file)
+            self._alike[kind] = same_names
+        same = self._alike[kind].get(alike(name, self._layout), [])
         return same[0] if len(same) == 1 else None
 
 
 class _Folders:
-    """The folders below a media root, each listed once."""
+    """The folders below one that holds clips, each listed once."""
 
     def __init__(self, root: Path, layout: MediaLayout) -> None:
         self._root, self._layout = root, layout
-        self._listed: dict[str, _Folder] = {}
+        self._listed: dict[str, _Folder] = {"": _Folder(root, layout)}
         self._parents: dict[str, str | None] = {}
 
-    def find(self, entry: Entry) -> tuple[str, str | None]:
-        """Path and kind of a clip; or what was looked for, and None."""
+    def names(self) -> Iterable[str]:
+        """Of what lies in the folder itself."""
+        return self._listed[""].videos.keys() | self._listed[""].folders.keys()
+
+    def find(self, entry: Entry) -> tuple[str, str] | None:
+        """Path and kind of a clip."""
         parent, _, name = entry.media.rpartition("/")
-        if name in ("", ".", "..") or "\\" in name or "\0" in name or entry.media.startswith("/"):
-            raise leads_out(entry)
-        places = [self._folder_of(parent, entry)]
+        places = [self._folder_of(parent)]
         if self._layout.flat and places != [""]:
-            places.append(self._folder_of("", entry))
+            places.append("")
         for folder in places:
             if folder is None:
                 continue
             listed = self._listed[folder]
             for kind, wanted in (("video", self._layout.videos), ("frames", self._layout.frames)):
-                file = listed.look_up(kind, name, ignore_case=self._layout.ignore_case) if wanted else None
+                file = listed.look_up(kind, name) if wanted else None
                 if file is not None:
                     return (f"{folder}/{file}" if folder else file), kind
-        kinds = [
-            *([f"'{entry.media}{'|'.join(self._layout.video_suffixes)}'"] if self._layout.videos else []),
-            *([f"folder '{entry.media}' of pictures"] if self._layout.frames else []),
-        ]
-        return f"there is no {' nor '.join(kinds)}", None
+        return None
 
-    def _folder_of(self, parent: str, entry: Entry) -> str | None:
+    def _folder_of(self, parent: str) -> str | None:
         """The folder that an annotation's path names, listed; None if there is none."""
         if parent in self._parents:
             return self._parents[parent]
         found: str | None = ""
-        if "" not in self._listed:
-            self._listed[""] = _Folder(self._root, self._layout)
         for part in parent.split("/") if parent else ():
-            if part in ("", ".", "..") or "\\" in part or "\0" in part:
-                raise leads_out(entry)
-            if found is None:
-                continue
-            name = self._listed[found].look_up("frames", part, ignore_case=self._layout.ignore_case)
+            name = self._listed[found or ""].look_up("frames", part)
             if name is None:
                 found = None
-                continue
+                break
             found = f"{found}/{name}" if found else name
             if found not in self._listed:
                 self._listed[found] = _Folder(self._root / found, self._layout)

@@ -128,6 +128,7 @@ class MediaLayout:
         frames: whether clips may be folders of frames.
         videos: whether clips may be video files.
         ignore_case: names may differ from the key in capitals.
+        numbered: names are numbers, with or without leading zeros.
         flat: a clip may also lie directly in the media root, under the last part of its key.
     """
 
@@ -135,6 +136,7 @@ class MediaLayout:
     frames: bool = True
     videos: bool = True
     ignore_case: bool = False
+    numbered: bool = False
     flat: bool = False
 
 
@@ -163,8 +165,8 @@ class OfficialDataset(Protocol):
         """
 
     def media_roots(self, root: Path, unpacked: Path | None) -> list[Path]:
-        """Folders that may hold the clips, best first.
+        """All folders that hold clips, best first: copies of the dataset, or the branches of a divided one.
 
         Raises:
-            DataError: if there is none, with what was looked for.
+            DataError: if there is none, with what was looked for and the folders searched.
         """

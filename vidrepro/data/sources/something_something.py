@@ -7,12 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vidrepro.data.archives import ARCHIVES, check_archive, find_parts, kind_of
-from vidrepro.data.sources.catalogue import DAMAGED, UNPACKED, Where, find_folders, official_classes
-from vidrepro.data.sources.official import ArchiveSet
+from vidrepro.data.sources.catalogue import DAMAGED, UNPACKED, Where, official_classes
+from vidrepro.data.sources.official import ArchiveSet, MediaLayout
+from vidrepro.data.sources.search import Entries, find_folders, searched
 from vidrepro.errors import DataError
 
 CLASSES = official_classes("something_something")
 """Both versions' 174 class names in the order of Python's ``sorted``, which is the order of V2's labels.json."""
+
+NUMBERED_CLIPS = MediaLayout(numbered=True)
 
 FPS = 12.0
 """Of V1's pictures, of V2's videos, and of the pictures that TSM's script makes of these."""
@@ -21,14 +24,14 @@ _VIDEO_SUFFIXES = frozenset({"webm", "mp4", "avi", "mkv"})
 
 
 def clip_number(text: str, where: Where) -> str:
-    """A clip's id, which is a number, but stays a text.
+    """A clip's id, which is a number, but stays a text; leading zeros, which some tools write, are no part of it.
 
     Raises:
         DataError: if it is none.
     """
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise DataError("the id is no number", given=repr(text), hint=DAMAGED, where=where)
-    return text
+    return text.lstrip("0") or "0"
 
 
 def clip_folders(root: Path, unpacked: Path | None, title: str, expected: str) -> list[Path]:
@@ -41,7 +44,7 @@ def clip_folders(root: Path, unpacked: Path | None, title: str, expected: str) -
     if not folders:
         raise DataError(
             f"no clips of {title} found",
-            given=", ".join(str(base) for base in (root, unpacked) if base is not None),
+            given=f"searched: {searched([root, unpacked])}",
             allowed=expected,
             hint="give the folder of the download with --root: the parts as they were downloaded, or what is in them",
         )
@@ -91,7 +94,7 @@ def _subfolders(root: Path) -> list[os.DirEntry[str]]:
         raise DataError(f"cannot be read: {error.strerror or error}", given=root, where=root) from error
 
 
-def _count_clips(entries: list[os.DirEntry[str]]) -> int:
+def _count_clips(entries: Entries) -> int:
     return sum(_is_clip(entry) for entry in entries)
 
 

@@ -17,12 +17,19 @@ from vidrepro.data.sources.catalogue import (
     read_lines,
     require_file,
 )
-from vidrepro.data.sources.official import ArchiveSet, Catalogue, Entry, Guide, MediaLayout
-from vidrepro.data.sources.something_something import CLASSES, FPS, clip_folders, clip_number, find_archives
+from vidrepro.data.sources.official import ArchiveSet, Catalogue, Entry, Guide
+from vidrepro.data.sources.something_something import (
+    CLASSES,
+    FPS,
+    NUMBERED_CLIPS,
+    clip_folders,
+    clip_number,
+    find_archives,
+)
 from vidrepro.errors import DataError
 
 NAME = "ssv1"
-LAYOUT = MediaLayout()
+LAYOUT = NUMBERED_CLIPS
 
 TITLE = "Something-Something V1"
 PARTS = "20bn-something-something-v1"
@@ -159,7 +166,7 @@ def _clips(path: Path, split: str, labels: Labels, ids: Ids) -> list[Entry]:
         clip, separator, label = text.partition(";")  # once: labels hold commas, and may hold what they like
         if not separator:
             raise DataError("no ';' in a line", given=repr(text), allowed="id;label", hint=DAMAGED, where=where)
-        clip_number(clip, where)
+        clip = clip_number(clip, where)
         ids.add(clip, where)
         entries.append(Entry(clip, split, labels.of(label, where), clip, where))
     return entries

@@ -23,12 +23,19 @@ from vidrepro.data.sources.catalogue import (
     read_lines,
     require_file,
 )
-from vidrepro.data.sources.official import ArchiveSet, Catalogue, Entry, Guide, MediaLayout
-from vidrepro.data.sources.something_something import CLASSES, FPS, clip_folders, clip_number, find_archives
+from vidrepro.data.sources.official import ArchiveSet, Catalogue, Entry, Guide
+from vidrepro.data.sources.something_something import (
+    CLASSES,
+    FPS,
+    NUMBERED_CLIPS,
+    clip_folders,
+    clip_number,
+    find_archives,
+)
 from vidrepro.errors import DataError
 
 NAME = "ssv2"
-LAYOUT = MediaLayout()
+LAYOUT = NUMBERED_CLIPS
 
 TITLE = "Something-Something V2"
 PARTS = "20bn-something-something-v2"
@@ -199,7 +206,8 @@ def _test(bases: list[Path | None], labels: Labels, ids: Ids, notes: list[str]) 
         clip, separator, template = text.partition(";")
         if not separator:
             raise DataError("no ';' in a line", given=repr(text), allowed="id;class", hint=DAMAGED, where=where)
-        answered.add(clip_number(clip, where), where)
+        clip = clip_number(clip, where)
+        answered.add(clip, where)
         if not listed:
             ids.add(clip, where)
         elif clip not in listed:

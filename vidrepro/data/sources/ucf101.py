@@ -5,25 +5,24 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from vidrepro.data.sources.catalogue import Where, choose_order, official_classes, read_lines, whole_number
+from vidrepro.data.sources.catalogue import UNPACKED, Where, choose_order, official_classes, read_lines, whole_number
 from vidrepro.data.sources.lists import (
     FOLDS,
     FoldedClips,
     archive_sets,
     bases,
     class_list,
-    find_folder,
-    first_folder,
     fold_lists,
     fold_notes,
-    has_entry,
     malformed,
+    media_folders,
     numbered_lines,
     official_counts,
-    require,
+    require_lists,
     stem_of,
 )
 from vidrepro.data.sources.official import ArchiveSet, Catalogue, Entry, Guide, MediaLayout
+from vidrepro.data.sources.search import Entries, find_folders, first_folder, has_entry
 
 NAME = "ucf101"
 LAYOUT = MediaLayout(video_suffixes=(".avi", ".mp4", ".webm", ".mkv"), ignore_case=True, flat=True)
@@ -54,7 +53,7 @@ def archives(root: Path) -> list[ArchiveSet]:
     found = []
     if _annotations([root]) is None:
         found += archive_sets(root, _is_lists, "train and test lists of UCF101")
-    if _media(root) is None:
+    if not find_folders([root], _count_clips, skip={UNPACKED}):
         found += archive_sets(root, lambda name: not _is_lists(name), "videos of UCF101")
     return found
 
@@ -68,7 +67,7 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
     """
     order = choose_order(label_order, LABEL_ORDERS)
     tops = bases(root, unpacked)
-    folder = require([_annotations(tops)], "classInd.txt", ANNOTATION_FOLDERS, root, guide().files[1])[0]
+    folder = require_lists(_annotations(tops), "classInd.txt", ANNOTATION_FOLDERS, root, guide().files[1])
     path = folder / "classInd.txt"
     official = official_classes(NAME)
     listed = class_list(numbered_lines(path, lambda text: text.split(None, 1)), path, first=1, official=official)
@@ -80,9 +79,8 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
             for line, text in read_lines(path):
                 clips.add(fold, _entry(text, split, labels, (path, line)))
     default = next(iter(clips.folds), "")
-    require(
-        [folder if default else None], "trainlist01.txt and testlist01.txt", ANNOTATION_FOLDERS, root, guide().files[1]
-    )
+    lists = "trainlist01.txt and testlist01.txt"
+    require_lists(folder if default else None, lists, ANNOTATION_FOLDERS, root, guide().files[1])
     counts = official_counts(COUNTS, clips.folds)
     return Catalogue(
         classes=listed.names,
@@ -106,19 +104,16 @@ def media_roots(root: Path, unpacked: Path | None) -> list[Path]:
         DataError: if there is none.
     """
     what = "class folder with clips named v_<Class>_gGG_cCC.avi"
-    return require(map(_media, bases(root, unpacked)), what, MEDIA_FOLDERS, root, guide().files[0])
+    return media_folders(root, unpacked, _count_clips, MEDIA_FOLDERS, what, guide().files[0])
 
 
 def _annotations(tops: list[Path]) -> Path | None:
     return first_folder(tops, ANNOTATION_FOLDERS, lambda folder: (folder / "classInd.txt").is_file())
 
 
-def _media(top: Path) -> Path | None:
-    return find_folder(top, MEDIA_FOLDERS, _holds_clips)
-
-
-def _holds_clips(folder: Path) -> bool:
-    """Whether this folder holds class folders, or (flat frames) the clips of several classes."""
+def _count_clips(entries: Entries) -> int:
+    """Class folders, and (flat) clips that lie in no class folder of theirs."""
+    folder = Path(entries[0].path).parent.name if entries else ""
 
     def is_class_folder(entry: os.DirEntry[str]) -> bool:
         own = f"v_{entry.name}_".lower()
@@ -126,9 +121,9 @@ def _holds_clips(folder: Path) -> bool:
 
     def is_clip(entry: os.DirEntry[str]) -> bool:
         name = entry.name.lower()
-        return name.startswith("v_") and not name.startswith(f"v_{folder.name}_".lower())
+        return name.startswith("v_") and not name.startswith(f"v_{folder}_".lower())
 
-    return has_entry(folder, is_class_folder) or has_entry(folder, is_clip)
+    return sum(is_clip(entry) or is_class_folder(entry) for entry in entries)
 
 
 def _is_lists(name: str) -> bool:

@@ -1,0 +1,100 @@
+"""A download as it lies on disk: what its annotations list, and which of its folders the clips are taken from."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vidrepro.data.sources.catalogue import UNPACKED
+from vidrepro.data.sources.checking import DEFAULT_FPS
+from vidrepro.data.sources.completeness import Lost, check_entries
+from vidrepro.data.sources.locate import Located, find_clips, list_clips
+from vidrepro.data.sources.official import Catalogue, Entry, MediaLayout, OfficialDataset
+from vidrepro.data.sources.trees import LeftOut, Tree, choose_tree, notes_on_choice
+
+_SHOWN_FOLDERS = 100
+_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Download:
+    """A download as it lies on disk: what the annotations say, and where each clip is.
+
+    Attributes:
+        catalogue: what the annotations list.
+        media_root: the folder that the clips' paths are relative to.
+        located: the clips' files.
+        searched: the folders in which clips of the dataset were looked for.
+        left_out: those that could serve too.
+    """
+
+    catalogue: Catalogue
+    media_root: Path
+    located: Located
+    searched: tuple[Path, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+
+
+def read_download(dataset: OfficialDataset, root: Path, folder: Path, label_order: str | None) -> Download:
+    """Read the annotations and find the clips of a download that is unpacked.
+
+    Raises:
+        DataError: see `prepare`.
+    """
+    unpacked = folder / UNPACKED if (folder / UNPACKED).is_dir() else None
+    catalogue = dataset.read(root, unpacked, label_order)
+    check_entries(catalogue, lambda text: not _UNWRITABLE.search(text))
+    folders = dataset.media_roots(root, unpacked)
+    tree = find_tree(catalogue.entries, folders, [base for base in (unpacked, root) if base], dataset.LAYOUT)
+    located = list_clips(catalogue.entries, tree, tree.root, dataset.LAYOUT)
+    notes = [*catalogue.notes, *notes_on_choice(tree, len(catalogue.entries))]
+    if located.flow:
+        notes.append(f"{located.flow:,} pictures beside the frames were left out: optical flow, or another sequence")
+    download = Download(
+        dataclasses.replace(catalogue, notes=tuple(notes)), tree.root, located, tuple(folders), tuple(tree.left_out)
+    )
+    return _with_frame_rate_note(download)
+
+
+def find_tree(entries: Sequence[Entry], folders: Sequence[Path], bases: Sequence[Path], layout: MediaLayout) -> Tree:
+    """The tree of clips that lacks the fewest, below one of the places a download lies in."""
+    found = find_clips(entries, folders, layout)
+    trees = []
+    for base in bases:
+        inside = {folder: clips for folder, clips in found.items() if folder.is_relative_to(base)}
+        found = {folder: clips for folder, clips in found.items() if folder not in inside}
+        if inside:
+            trees.append(choose_tree(base, inside))
+    best, *others = sorted(trees, key=lambda tree: -len(tree.clips))
+    best.left_out += [
+        LeftOut(tree.root, len(tree.clips), len(tree.clips.keys() & best.clips.keys())) for tree in others if tree.clips
+    ]
+    return best
+
+
+def _with_frame_rate_note(download: Download) -> Download:
+    """Say so where pictures are given a frame rate that neither they nor their dataset tell."""
+    catalogue = download.catalogue
+    pictures = any(media.kind == "frames" for media in download.located.media.values())
+    if catalogue.fps is not None or not pictures:
+        return download
+    note = f"the frame rate of these pictures is not known; the manifest says {DEFAULT_FPS:g}, which nothing depends on"
+    return dataclasses.replace(download, catalogue=dataclasses.replace(catalogue, notes=(*catalogue.notes, note)))
+
+
+def missing_clips(download: Download) -> list[Lost]:
+    """The clips without a file."""
+    return [Lost(one.entry, "missing", one.reason) for one in download.located.missing]
+
+
+def folders_of(download: Download) -> dict[str, Any]:
+    """Which folders were looked into, for the report."""
+    return {
+        "media_root": str(download.media_root),
+        "folders_searched": [str(folder) for folder in download.searched[:_SHOWN_FOLDERS]],
+        "folders_left_out": [{"folder": str(one.folder), "clips": one.clips} for one in download.left_out],
+    }
