@@ -128,6 +128,21 @@ def test_frames_lacking_in_the_middle_make_a_clip_bad(root: Path, tmp_path: Path
     assert report["stray_files_ignored"] == 1
 
 
+def test_pictures_of_optical_flow_are_left_out_counted_and_said(root: Path, tmp_path: Path) -> None:
+    """As mmaction2's tools leave them: img_, x_ and y_ in one folder."""
+    shutil.rmtree(root / "20bn-something-something-v2")
+    for clip, frames in FRAMES.items():
+        for name in ("img", "x", "y"):
+            make_frames(root / "frames" / clip, frames, f"{name}_%05d.jpg")
+    result = run_command("ssv2", root, tmp_path / "data", "--allow-missing", "1")
+    assert result.exit_code == 0, result.exception
+    left_out = 2 * sum(FRAMES.values())
+    assert f"{left_out} pictures beside the frames were left out" in result.output
+    report = json.loads((tmp_path / "data" / "ssv2" / "report.json").read_text())
+    assert report["other_pictures_left_out"] == report["stray_files_ignored"] == left_out
+    assert report["clips"] == [] and any("were left out" in note for note in report["notes"])
+
+
 def test_no_usable_clip_is_no_dataset(root: Path, tmp_path: Path) -> None:
     for clip in FRAMES:
         video(root, int(clip)).write_bytes(b"x")

@@ -123,6 +123,45 @@ def test_flow_beside_the_pictures_is_stray(tmp_path: Path) -> None:
     assert (found.pattern, found.last, found.stray) == ("img_%05d.jpg", 4, 8)
 
 
+@pytest.mark.parametrize("rgb", ["img_", "image_", "frame_", "rgb_", "", "frames", "im-"])
+@pytest.mark.parametrize(
+    "flow", [("x_", "y_"), ("flow_x_", "flow_y_"), ("u_", "v_"), ("flow_u_", "flow_v_"), ("tvl1_x",)]
+)
+def test_pictures_beside_optical_flow_are_taken_and_the_rest_is_counted(
+    rgb: str, flow: tuple[str, ...], tmp_path: Path
+) -> None:
+    for name in (rgb, *flow):
+        touch(*(tmp_path / "1" / f"{name}{number:05d}.jpg" for number in range(1, 5 if name == rgb else 4)))
+    found = locate([entry("1")], tmp_path, MediaLayout())
+    assert (found.media["1"].pattern, found.media["1"].count) == (f"{rgb}%05d.jpg", 4)
+    assert (found.stray, found.flow) == (3 * len(flow), 3 * len(flow))
+
+
+def test_depth_maps_beside_the_pictures_are_left_out_too(tmp_path: Path) -> None:
+    touch(*(tmp_path / f"{name}_{number}.png" for name in ("rgb", "depth", "mask") for number in range(3)))
+    found = list_pictures(tmp_path)
+    assert (found.pattern, found.flow, found.problem) == ("rgb_%d.png", 6, "")
+
+
+@pytest.mark.parametrize(
+    ("names", "problem", "flow"),
+    [
+        (("flow_x_", "flow_y_"), "optical flow only", 6),
+        (("x_", "y_"), "optical flow only", 6),
+        (("flow_x_",), "optical flow only", 3),
+        (("x_",), "", 0),  # without y_, a name like any other
+        (("left_", "right_"), "named in several ways", 0),
+        (("img_", "frame_"), "named in several ways", 0),
+        (("img_", "", "x_", "y_"), "named in several ways", 6),
+    ],
+)
+def test_what_is_flow_and_what_nobody_can_tell(names: tuple[str, ...], problem: str, flow: int, tmp_path: Path) -> None:
+    touch(*(tmp_path / f"{name}{number:05d}.jpg" for name in names for number in range(1, 4)))
+    found = list_pictures(tmp_path)
+    assert problem in found.problem and bool(problem) == bool(found.problem)
+    assert found.flow == flow
+
+
 def test_gaps_make_a_clip_bad_never_shorter(tmp_path: Path) -> None:
     touch(*(tmp_path / "1" / f"{number:05d}.jpg" for number in range(1, 21) if number not in (4, 5, 6, 9)))
     found = locate([entry("1")], tmp_path, MediaLayout()).media["1"]

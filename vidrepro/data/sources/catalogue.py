@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NoReturn
 
 from vidrepro.data.sources.foreign import given_lists
+from vidrepro.data.sources.official import Entry
 from vidrepro.data.sources.readers import (
     DAMAGED,
     Item,
@@ -32,6 +34,8 @@ __all__ = [
     "Line",
     "Row",
     "Where",
+    "another_dataset",
+    "another_version",
     "check_name",
     "choose_order",
     "compare_classes",
@@ -55,6 +59,12 @@ UNPACKED = "unpacked"
 """Where the engine unpacks to, below the dataset's folder; half an unpacking there is none of the user's."""
 
 ANNOTATION_FOLDERS = ("", "labels", "annotations", "annotation")
+_WITH_CLASSES = {
+    "ucf101": "UCF101",
+    "hmdb51": "HMDB51",
+    "kinetics400": "Kinetics-400",
+    "something_something": "Something-Something",
+}
 SHOWN = 3  # names listed in a sentence
 
 # What no manifest can hold: control characters, and the halves of surrogate pairs that JSON's escapes can spell.
@@ -167,6 +177,38 @@ def official_classes(name: str) -> tuple[str, ...]:
     """The official class list that comes with vidrepro as ``labels/<name>.txt``, index = line number - 1."""
     file = resources.files("vidrepro.data.sources") / "labels" / f"{name}.txt"
     return tuple(file.read_text(encoding="utf-8").splitlines())
+
+
+def another_version(entries: Iterable[Entry], version: str, counts: Mapping[str, int]) -> tuple[str, ...]:
+    """Whether a split is as long as in another version of the dataset; a sentence, or none.
+
+    Args:
+        entries: the clips.
+        version: the other one's name.
+        counts: its clips by split.
+    """
+    listed = Counter(entry.split for entry in entries)
+    same = [split for split, number in counts.items() if listed[split] == number]
+    return tuple(
+        f"the lists of {version} are not accepted: its {split} has {counts[split]:,} clips too" for split in same[:1]
+    )
+
+
+def another_dataset(classes: Sequence[str], own: str) -> tuple[str, ...]:
+    """Whether the classes are those of another dataset; a sentence, or none.
+
+    Args:
+        classes: as they are listed.
+        own: the dataset's name in `official_classes`.
+    """
+    listed = set(classes)
+    if listed & set(official_classes(own)):
+        return ()
+    for name, title in _WITH_CLASSES.items():
+        known = listed & set(official_classes(name))
+        if 2 * len(known) > len(listed):
+            return (f"the lists of {title} are not accepted: {_some(sorted(known))} are classes of it",)
+    return ()
 
 
 def choose_order(given: str | None, orders: Sequence[str]) -> str:

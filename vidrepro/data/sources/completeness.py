@@ -104,7 +104,7 @@ class Completeness:
 
     def problems(self) -> list[str]:
         """What differs, a sentence each: class list, official counts, missing and bad clips."""
-        found = list(self.catalogue.class_problems)
+        found = [*self.catalogue.foreign, *self.catalogue.class_problems]
         for split, row in self.counts().items():
             if row["expected"] is not None and row["expected"] != row["listed"]:
                 found.append(f"{split}: the annotations list {row['listed']:,} clips, officially {row['expected']:,}")
@@ -114,17 +114,28 @@ class Completeness:
                 )
         return found
 
+    def foreign(self) -> list[str]:
+        """Why these cannot be the dataset's lists, a sentence each: no share of missing clips explains that."""
+        too_many = [
+            f"{split}: {row['listed']:,} clips are listed, and the dataset has {row['expected']:,}"
+            for split, row in self.counts().items()
+            if row["expected"] is not None and (row["listed"] or 0) > row["expected"]
+        ]
+        return [*self.catalogue.foreign, *too_many]
+
     def share_lacking(self) -> float:
-        """The largest share of a split's official clips that cannot be used, or that there are too many."""
+        """The largest share of a split's official clips that cannot be used."""
         shares = [0.0]
         for row in self.counts().values():
             wanted = row["expected"] if row["expected"] is not None else row["listed"]
             if wanted:
-                shares.append(min(1.0, max(wanted - (row["ok"] or 0), (row["listed"] or 0) - wanted) / wanted))
+                shares.append((wanted - (row["ok"] or 0)) / wanted)
         return max(shares)
 
     def accepted(self) -> bool:
         """Whether ``--allow-missing`` covers what differs."""
+        if self.foreign():
+            return False
         if self.allow_missing >= 1:
             return True
         return not self.catalogue.class_problems and self.share_lacking() <= self.allow_missing
@@ -140,6 +151,7 @@ class Completeness:
         """
         if self.accepted():
             return
+        foreign = self.foreign()
         share = self.share_lacking()
         table = "; ".join(
             f"{split}: {row['ok']:,} usable of "
@@ -153,6 +165,14 @@ class Completeness:
         if any(one.kind == "missing" for one in self.lost) and self.searched:
             lines.append(f"searched: {named(self.searched)}")
         classes = list(self.catalogue.class_problems)
+        if foreign:
+            raise DataError(
+                f"these are not the lists of {self.dataset}: {foreign[0]}",
+                given="\n  ".join([table, *foreign[1:], *classes[:_SHOWN]]),
+                allowed="the official lists, or fewer clips of them",
+                hint=f"take the lists that vidrepro prepare {self.dataset} --help names",
+                where=self.catalogue.entries[0].where[0] if self.catalogue.entries else report,
+            )
         needed = 1.0 if classes else _rounded_up(share)
         raise DataError(
             f"the download of {self.dataset} is not the official dataset: "

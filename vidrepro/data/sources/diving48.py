@@ -37,7 +37,7 @@ ORDERS = ("vocab",)
 
 CLASSES = 48
 EXPECTED = {"train": 15_027, "test": 1_970}
-SHIPPED = 18_404  # clips in the archive; V1 lists them all, V2 drops 1,407
+FIRST_VERSION = {"train": 15_943, "test": 2_096}
 
 _USED = ("vid_name", "label", "start_frame", "end_frame")
 _VOCABULARY = "Diving48_vocab.json"
@@ -93,8 +93,10 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
     lists = {split: _find_list(split, bases, notes) for split in EXPECTED}
     vocabulary = require_file("vocabulary of Diving48", [_VOCABULARY], bases, hint=_HINT, notes=notes)
     items = {split: read_json_list(path, _USED) for split, path in lists.items()}
-    if sum(map(len, items.values())) == SHIPPED:
-        raise _first_version(lists["train"], f"together the lists hold {SHIPPED:,} clips, as V1's do; V2's hold 16,997")
+    listed = {split: len(items[split]) for split in EXPECTED}
+    if any(listed[split] > number for split, number in EXPECTED.items()):
+        counts = ", ".join(f"{what} hold {_sum(numbers)}" for what, numbers in _counts(listed).items())
+        raise _first_version(lists["train"], f"{counts} clips, and V2 only leaves clips of V1 out")
     labels = _labels(vocabulary)
     entries = [
         _entry(item, (lists[split], item.line), split, labels, ids) for split in EXPECTED for item in items[split]
@@ -154,6 +156,14 @@ def _differs_from_first_version(split: str, bases: list[Path | None]) -> bool:
     """Whether a list of V1 lies beside V2's and is another one."""
     first, second = (find_file([f"Diving48_{version}{split}.json"], bases) for version in ("", "V2_"))
     return first is not None and second is not None and first.read_bytes() != second.read_bytes()
+
+
+def _counts(listed: dict[str, int]) -> dict[str, dict[str, int]]:
+    return {"these lists": listed, "those of V2": EXPECTED, "those of V1": FIRST_VERSION}
+
+
+def _sum(counts: dict[str, int]) -> str:
+    return f"{' + '.join(f'{number:,}' for number in counts.values())} = {sum(counts.values()):,}"
 
 
 def _first_version(path: Path, reason: str) -> DataError:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vidrepro.data.archives import check_archive
-from vidrepro.data.sources.catalogue import UNPACKED, Ids, Where, choose_order, read_csv, whole_number
+from vidrepro.data.sources.catalogue import UNPACKED, Ids, Row, Where, choose_order, read_csv, whole_number
 from vidrepro.data.sources.lists import (
     VIDEO_SUFFIXES,
     ClassList,
@@ -87,7 +87,7 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
     ids = Ids()
     entries: list[Entry] = []
     noun_labels: dict[str, int] = {}
-    for line, row in read_csv(path, COLUMNS):
+    for line, row in _rows(path, COLUMNS):
         entry = _entry(row, len(verbs.names), (path, line))
         ids.add(entry.id, entry.where)
         entries.append(entry)
@@ -126,13 +126,37 @@ def media_roots(root: Path, unpacked: Path | None) -> list[Path]:
     return media_folders(root, unpacked, _count_frames, MEDIA_FOLDERS, what, guide().files[0])
 
 
+def _rows(path: Path, columns: Sequence[str]) -> list[Row]:
+    """The rows of a list or a class list.
+
+    Raises:
+        DataError: as `read_csv`; with the reason, if it is EPIC-KITCHENS-100's.
+    """
+    try:
+        return read_csv(path, columns)
+    except DataError as error:
+        header = str(error.given or "")
+        if not error.problem.startswith("missing column") or not ("narration_id" in header or "instances" in header):
+            raise
+        raise DataError(
+            f"{error.problem}: the labels of EPIC-KITCHENS-100 are not accepted",
+            given=header,
+            allowed=columns,
+            hint=f"{LABELS}, {VERB_CLASSES} and {NOUN_CLASSES} of EPIC-KITCHENS-55",
+            where=(path, 1),
+        ) from error
+
+
 def _entry(row: dict[str, str], verbs: int, where: Where) -> Entry:
     uid = str(whole_number(row["uid"], "uid", where))
     video = row["video_id"]
     match = _VIDEO.fullmatch(video)
     if match is None or not 1 <= int(match["number"]) <= LAST:
         raise malformed(
-            "unknown video", where, given=repr(video), allowed=f"P01_01 and so on, participants 1 to {LAST}"
+            "unknown video",
+            where,
+            given=repr(video),
+            allowed=f"P01_01 and so on, participants 1 to {LAST}; others are those of EPIC-KITCHENS-100",
         )
     if match["participant"] != row["participant_id"]:
         raise malformed(
@@ -167,7 +191,7 @@ def _classes(path: Path, number: str, official: int) -> ClassList:
     """EPIC_verb_classes.csv or EPIC_noun_classes.csv: the class key by number."""
     if not path.is_file():
         raise DataError(f"'{path.name}' is missing", allowed=f"it lies beside {LABELS}", where=path.parent)
-    rows = (((path, line), row[number], row["class_key"]) for line, row in read_csv(path, (number, "class_key")))
+    rows = (((path, line), row[number], row["class_key"]) for line, row in _rows(path, (number, "class_key")))
     return class_list(rows, path, first=0, official=official)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from vidrepro.data.sources.catalogue import (
     UNPACKED,
     Where,
+    another_dataset,
     choose_order,
     compare_classes,
     official_classes,
@@ -108,6 +109,7 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
         notes=fold_notes(available),
         label_orders=LABEL_ORDERS,
         class_problems=compare_classes(classes, official_classes(NAME), folder.name, order=True),
+        foreign=another_dataset(classes, NAME),
     )
 
 

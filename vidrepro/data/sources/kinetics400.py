@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vidrepro.data.archives import check_archive
@@ -19,9 +19,12 @@ from vidrepro.data.sources.catalogue import (
     Labels,
     Row,
     Where,
+    another_dataset,
     check_name,
     choose_order,
+    compare_classes,
     find_file,
+    official_classes,
     read_csv,
     require_file,
     whole_number,
@@ -130,8 +133,21 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
         left_out={"test clips without labels": len(unlabelled)} if unlabelled else {},
         notes=tuple(notes),
         label_orders=ORDERS,
-        class_problems=() if len(labels.classes) == CLASSES else (wrong,),
+        class_problems=(*([wrong] if len(labels.classes) != CLASSES else []), *_unknown(labels.classes)),
+        foreign=_foreign(labels.classes),
     )
+
+
+def _unknown(classes: Sequence[str]) -> tuple[str, ...]:
+    """Which classes are no official ones, a sentence; those that are not in the lists are counted elsewhere."""
+    official = official_classes(NAME)
+    return compare_classes([*official, *sorted({*classes} - {*official})], official, "the lists", order=False)
+
+
+def _foreign(classes: Sequence[str]) -> tuple[str, ...]:
+    if len(classes) > CLASSES:
+        return (f"the lists name {len(classes)} classes instead of {CLASSES}, as those of Kinetics-600 or -700 do",)
+    return another_dataset(classes, NAME)
 
 
 def media_roots(root: Path, unpacked: Path | None) -> list[Path]:

@@ -19,6 +19,8 @@ from vidrepro.data.sources.trees import File, Tree
 from vidrepro.errors import DataError
 
 _PICTURE = re.compile(r"(.*?)([0-9]+)(\.(?:jpe?g|png))", re.IGNORECASE | re.DOTALL)
+_RGB = re.compile(r"im|imgs?|images?|rgb|frames?|colou?r")
+_PARTNERS = {"x": "y", "y": "x", "u": "v", "v": "u"}
 _SHOWN_GAPS = 3
 
 
@@ -165,27 +167,50 @@ def list_pictures(folder: Path) -> Pictures:
             groups.setdefault((match[1], match[3]), []).append(match[2])
     if not groups:
         return Pictures("", 0, 0, (), "its folder holds no numbered picture", stray)
-    if len(groups) > 1:
-        # TSM extracts optical flow beside the pictures
-        pictures = {key: value for key, value in groups.items() if not key[0].lower().startswith("flow")}
-        stray += sum(len(value) for key, value in groups.items() if key not in pictures)
-        groups = pictures or groups
+    wanted = _of_the_clip(groups)
+    flow = sum(len(numbers) for key, numbers in groups.items() if key not in wanted)
+    stray += flow
+    if not wanted:
+        return Pictures("", 0, 0, (), "its folder holds pictures of optical flow only", stray, flow)
+    groups = wanted
     if len(groups) > 1:
         names = " and ".join(sorted(f"'{prefix}…{suffix}'" for prefix, suffix in groups))
-        return Pictures("", 0, 0, (), f"its pictures are named in several ways: {names}", stray)
+        return Pictures("", 0, 0, (), f"its pictures are named in several ways: {names}", stray, flow)
     ((prefix, suffix), digits) = next(iter(groups.items()))
     width = min(map(len, digits))
     numbers = sorted(map(int, digits))
     if len(set(numbers)) != len(numbers) or any(len(d) > width and d[0] == "0" for d in digits):
-        return Pictures("", 0, 0, (), "its pictures are numbered with different numbers of digits", stray)
+        return Pictures("", 0, 0, (), "its pictures are numbered with different numbers of digits", stray, flow)
     pattern = f"{_escaped(prefix)}%0{width}d{_escaped(suffix)}" if width > 1 else f"{_escaped(prefix)}%d{suffix}"
     start, last = numbers[0], numbers[-1]
     if start > 1:
-        return Pictures(pattern, start, last, (), f"its pictures begin with number {start} instead of 0 or 1", stray)
+        return Pictures(
+            pattern, start, last, (), f"its pictures begin with number {start} instead of 0 or 1", stray, flow
+        )
     missing: tuple[int, ...] = ()
     if len(numbers) != last - start + 1:
         missing = _absent(numbers)
-    return Pictures(pattern, start, last, missing, "", stray)
+    return Pictures(pattern, start, last, missing, "", stray, flow)
+
+
+def _of_the_clip(groups: dict[tuple[str, str], list[str]]) -> dict[tuple[str, str], list[str]]:
+    """The pictures of a folder that are the clip's, by prefix and suffix: not optical flow, and rather those called
+    image, frame or the like than others that have a name too, such as depth maps."""
+    words = {key: key[0].lower().strip(" _-.") for key in groups}
+    present = set(words.values())
+    rest = {key: groups[key] for key, word in words.items() if not _is_flow(word, present)}
+    if len(rest) > 1 and all(words[key] for key in rest):
+        called = {key: numbers for key, numbers in rest.items() if _RGB.fullmatch(words[key])}
+        return called or rest
+    return rest
+
+
+def _is_flow(word: str, present: set[str]) -> bool:
+    """Whether pictures of that prefix are optical flow: by its name, or x where there is y too, u where v."""
+    partner = _PARTNERS.get(word[-1:])
+    if partner is not None and re.fullmatch(r"(?:.*[^a-z])?[xyuv]", word) and word[:-1] + partner in present:
+        return True
+    return "flow" in word or word.startswith("tvl1")
 
 
 def _absent(numbers: list[int]) -> tuple[int, ...]:

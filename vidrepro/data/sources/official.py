@@ -86,6 +86,7 @@ class Catalogue:
         label_orders: names that ``--label-order`` accepts, the first is the default.
         class_problems: how the class list differs from the official one, a sentence each; a mismatch in the sense of
             ``--allow-missing``.
+        foreign: why these are the lists of another dataset or version, a sentence each; never accepted.
     """
 
     classes: tuple[str, ...]
@@ -102,6 +103,7 @@ class Catalogue:
     fps: float | None = None
     label_orders: tuple[str, ...] = ()
     class_problems: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,10 @@ from vidrepro.data.sources.official import ArchiveSet, MediaLayout
 from vidrepro.data.sources.search import Entries, find_folders, searched
 from vidrepro.errors import DataError
 
-CLASSES = official_classes("something_something")
+OFFICIAL = "something_something"
+"""The name of the official class list."""
+
+CLASSES = official_classes(OFFICIAL)
 """Both versions' 174 class names in the order of Python's ``sorted``, which is the order of V2's labels.json."""
 
 NUMBERED_CLIPS = MediaLayout(numbered=True)

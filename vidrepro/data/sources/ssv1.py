@@ -11,6 +11,8 @@ from vidrepro.data.sources.catalogue import (
     DAMAGED,
     Ids,
     Labels,
+    another_dataset,
+    another_version,
     choose_order,
     compare_classes,
     find_file,
@@ -22,6 +24,7 @@ from vidrepro.data.sources.something_something import (
     CLASSES,
     FPS,
     NUMBERED_CLIPS,
+    OFFICIAL,
     clip_folders,
     clip_number,
     find_archives,
@@ -40,6 +43,7 @@ ORDERS = ("sorted", "mmaction2", "tam")
 which TAM's own lists count from 1; a manifest counts every label from 0, so that these labels equal mmaction2's."""
 
 EXPECTED = {"train": 86_017, "val": 11_522}
+OTHER = ("Something-Something V2", {"train": 168_913, "val": 24_777})
 _ANNOTATIONS = {"train": f"{FILES}-train.csv", "val": f"{FILES}-validation.csv"}
 
 # Where the classes with a mirrored partner stand in the official labels.csv, from mmaction2's flip map.
@@ -115,6 +119,10 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
         fps=FPS,
         label_orders=ORDERS,
         class_problems=problems,
+        foreign=(
+            *another_version(entries, *OTHER),
+            *another_dataset(labels.classes, OFFICIAL),
+        ),
     )
 
 

@@ -14,6 +14,8 @@ from vidrepro.data.sources.catalogue import (
     Item,
     Labels,
     Where,
+    another_dataset,
+    another_version,
     choose_order,
     compare_classes,
     field_of,
@@ -28,6 +30,7 @@ from vidrepro.data.sources.something_something import (
     CLASSES,
     FPS,
     NUMBERED_CLIPS,
+    OFFICIAL,
     clip_folders,
     clip_number,
     find_archives,
@@ -45,6 +48,7 @@ ORDERS = ("labels.json",)
 """labels.json's order is the sorted one, so that V1 in its default order has the same labels."""
 
 EXPECTED = {"train": 168_913, "val": 24_777}
+OTHER = ("Something-Something V1", {"train": 86_017, "val": 11_522})
 EXPECTED_TEST = 27_157
 
 _USED = ("id", "template")  # beside them stand `label`, which is free text, and `placeholders`
@@ -109,6 +113,10 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
         fps=FPS,
         label_orders=ORDERS,
         class_problems=problems,
+        foreign=(
+            *another_version(entries, *OTHER),
+            *another_dataset(labels.classes, OFFICIAL),
+        ),
     )
 
 

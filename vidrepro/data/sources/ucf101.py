@@ -5,7 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from vidrepro.data.sources.catalogue import UNPACKED, Where, choose_order, official_classes, read_lines, whole_number
+from vidrepro.data.sources.catalogue import (
+    UNPACKED,
+    Where,
+    another_dataset,
+    choose_order,
+    official_classes,
+    read_lines,
+    whole_number,
+)
 from vidrepro.data.sources.lists import (
     FOLDS,
     FoldedClips,
@@ -94,6 +102,7 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
         notes=fold_notes(clips.folds),
         label_orders=LABEL_ORDERS,
         class_problems=listed.problems,
+        foreign=another_dataset(listed.names, NAME),
     )
 
 
