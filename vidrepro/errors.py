@@ -99,6 +99,10 @@ class BusyError(ManifestError, ResultsError):
     """Work on a dataset or a run that another process is doing right now; ``given`` says which process."""
 
 
+class NotFiniteError(ResultsError, ValueError):
+    """NaN or an infinite number in what is to be saved, or was read."""
+
+
 class TrainingError(VidreproError):
     """Training that must not go on, such as a loss that is no longer finite."""
 

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import io
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from vidrepro.errors import NO_ROOM, ResultsError, VidreproError, system_error
+from vidrepro.errors import NO_ROOM, NotFiniteError, ResultsError, VidreproError, system_error
 
 DATA_VARIABLE = "VIDREPRO_DATA"
 RESULTS_VARIABLE = "VIDREPRO_RESULTS"
@@ -128,14 +129,50 @@ def atomic_write_text(path: Path, text: str) -> None:
 
 
 def atomic_write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON with sorted keys, as a whole or not at all."""
+    """Write `value` as indented JSON with sorted keys, as a whole or not at all.
+
+    Raises:
+        NotFiniteError: naming the number in it that is not finite.
+        ResultsError: if the file cannot be written.
+    """
+    for place, number in _not_finite(value):
+        raise NotFiniteError(
+            f"{place or 'the value'} is not finite", given=number, allowed="a finite number, or null", where=path
+        )
     atomic_write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _not_finite(value: Any, place: str = "") -> Iterator[tuple[str, float]]:
+    """Every number in plain data that is not finite, with its place, e.g. ``best.top1``."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield place, value
+    elif isinstance(value, dict | list | tuple):
+        entries = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, entry in entries:
+            yield from _not_finite(entry, f"{place}.{key}" if place else str(key))
+
+
+def read_json(path: Path) -> Any:
+    """A file's JSON, in which every number is finite.
+
+    Raises:
+        ValueError: for anything else, among it the NaN and Infinity that Python's own reader lets through.
+        OSError: if it cannot be read.
+    """
+    return json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_finite_number, parse_float=_finite_number)
+
+
+def _finite_number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no finite number")
+    return number
 
 
 def read_json_object(path: Path) -> dict[str, Any] | None:
     """A file's JSON object; None where there is no such file, or it holds anything else."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None

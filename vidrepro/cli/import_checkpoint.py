@@ -82,10 +82,22 @@ def import_checkpoint(
         counts = {name: len(keys) for name, keys in lists.items()}
         about = {key: value for key, value in imported.record.items() if key != "report"}
         print_json(
-            {**about, **lists, "counts": counts, "complete": report.complete, "out": str(out) if accepted else None}
+            {
+                **about,
+                **lists,
+                "entry": report.entry,
+                "left_out": report.left_out,
+                "counts": counts,
+                "complete": report.complete,
+                "out": str(out) if accepted else None,
+            }
         )
     else:
         say = console().print
+        if report.entry or report.left_out:
+            say(
+                f"read: {report.entry or 'the file'}; left out: {', '.join(report.left_out) or 'nothing'}", markup=False
+            )
         for name, keys in lists.items():
             say(f"{name.replace('_', ' ')}: {len(keys)}", markup=False)
             for key in keys if name not in ("loaded", "unused") else ():

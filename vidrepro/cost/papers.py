@@ -5,7 +5,6 @@ Nothing here imports torch: a cost that is already known is read from a file (`C
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cache
@@ -20,7 +19,7 @@ from vidrepro.errors import ConfigError, ModelError, ResultsError, UnknownNameEr
 from vidrepro.experiments import Ensemble, Evaluation, Paper, Row, load_paper
 from vidrepro.experiments.overrides import applicable_overrides, require_some_row_takes
 from vidrepro.experiments.schema import CostInput
-from vidrepro.files import atomic_write_json, atomic_write_text, fingerprint
+from vidrepro.files import atomic_write_json, atomic_write_text, fingerprint, read_json
 
 GMACS_UNIT = "GMAC"
 PARAMS_UNIT = "M"  # millions of parameters
@@ -170,7 +169,7 @@ class CostCache:
         """The cost kept under `key`, if there is one."""
         if key not in self._known and self.folder is not None:
             with suppress(OSError, ValueError):
-                self._known[key] = json.loads((self.folder / f"{key}.json").read_text(encoding="utf-8"))
+                self._known[key] = read_json(self.folder / f"{key}.json")
         return self._known.get(key)
 
     def write(self, key: str, cost: Record) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vidrepro.errors import ManifestError
+from vidrepro.files import read_json
 
 # What changes the meaning of the rows, and so takes part in the manifest's fingerprint. Where the root lies does not.
 MEANING = (
@@ -60,10 +61,10 @@ def read_info(path: Path, name: str) -> dict[str, Any]:
         ManifestError: if it is no JSON, lacks an entry, or an entry cannot be; the file and the entry are named.
     """
     try:
-        info = json.loads(path.read_text(encoding="utf-8-sig"))
+        info = read_json(path)
     except json.JSONDecodeError as error:
         raise ManifestError(f"not JSON: {error.msg}", where=(path, error.lineno)) from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ManifestError(f"cannot be read: {error}", where=path) from error
     if not isinstance(info, dict):
         raise ManifestError("dataset.json must hold one object", given=type(info).__name__, where=path)

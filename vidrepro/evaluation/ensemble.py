@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from vidrepro.errors import ConfigError, ResultsError, unknown_name
 from vidrepro.evaluation.scores import Averaged, Scores, matching_order
+from vidrepro.finite import require_finite_clips
 
 AVERAGES: tuple[Averaged, ...] = ("logits", "softmax")
 NAMED_CLIPS = 3  # of the clips that two members do not share, so many are named
@@ -108,8 +109,7 @@ def _require_usable(name: str, scores: Scores, average: Averaged) -> None:
             allowed="softmax",
             hint="--average softmax",
         )
-    if not np.isfinite(scores.logits).all():
-        raise ResultsError(f"{name} holds scores that are not finite", given=f"{scores.protocol}")
+    require_finite_clips(f"{name} holds scores that", scores.ids, scores.logits)
     twice = [one for one, other in pairwise(np.sort(scores.ids).tolist()) if one == other]
     if twice:
         raise ResultsError(f"{name} holds a clip twice", given=twice[0], allowed="every clip once")

@@ -33,6 +33,7 @@ import torch
 from torch import Tensor, nn
 
 from vidrepro.errors import ModelError, unknown_name
+from vidrepro.finite import require_finite
 from vidrepro.models.taps import AttentionTap, taps_of
 
 HOWS = ("invert", "mean", "shuffle")
@@ -125,11 +126,14 @@ class Probe:
 
         Raises:
             ModelError: if it is not of the shape that the tap says, or not invertible.
+            NotFiniteError: if it holds NaN or infinite values.
         """
         if attention.dim() != len(tap.axes):
             raise ModelError(
                 f"tap '{name}' does not give what it says", given=tuple(attention.shape), allowed=", ".join(tap.axes)
             )
+        clips = f"clips {self.clips + 1} to {self.clips + (self._batch or 1)} of the evaluation"
+        require_finite(f"attention values of {clips}", {name: attention})
         if self.how == "invert":
             changed = inverted(attention, tap, name)
         elif self.how == "mean":

@@ -121,6 +121,7 @@ def score_clips(
 
     Raises:
         ManifestError: if the dataset's files are not there.
+        ResultsError: if scores are not finite.
     """
     config, manifest = trained.config, trained.manifest
     require_files(manifest, splits=[split] if config.data.fold is None else None)
@@ -134,6 +135,7 @@ def score_clips(
         workers=workers,
         precision=config.train.precision,
         progress=progress,
+        source=str(trained.record["id"]),
     )
     return Scores(
         np.asarray(dataset.ids),

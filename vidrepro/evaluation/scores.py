@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,9 @@ from numpy.typing import NDArray
 
 from vidrepro.errors import ResultsError
 from vidrepro.files import atomic_file
+from vidrepro.finite import require_finite_clips
 
+_AGAIN = "make them again: vidrepro evaluate RUN"
 Averaged = Literal["logits", "softmax"]
 
 
@@ -82,7 +85,12 @@ def scores_path(
 
 
 def save_scores(path: Path, scores: Scores) -> None:
-    """Write scores as a whole or not at all."""
+    """Write scores as a whole or not at all.
+
+    Raises:
+        ResultsError: if they are not finite, or the file cannot be written.
+    """
+    require_finite_clips("the scores to be saved", scores.ids, scores.logits, where=path)
     with atomic_file(path) as file:
         np.savez_compressed(
             file,
@@ -101,11 +109,11 @@ def load_scores(path: Path) -> Scores:
     """Read scores; a pickle inside is refused.
 
     Raises:
-        ResultsError: if the file is missing, damaged, or not a score file.
+        ResultsError: if the file is missing, damaged, or not a score file, or scores in it are not finite.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            return Scores(
+            scores = Scores(
                 file["ids"],
                 file["labels"],
                 file["logits"],
@@ -115,12 +123,22 @@ def load_scores(path: Path) -> Scores:
                 _averaged(str(file["averaged"])) if "averaged" in file else "logits",
                 _members(str(file["ensemble"])) if "ensemble" in file else None,
             )
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        _check_shapes(scores)
+    except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         # NumPy takes what is no archive for a pickle, and would advise to load it unsafely
         reason = "the file is no score file, or damaged" if "allow_pickle" in str(error) else error
-        raise ResultsError(
-            f"cannot read scores: {reason}", hint="make them again: vidrepro evaluate RUN", where=path
-        ) from error
+        raise ResultsError(f"cannot read scores: {reason}", hint=_AGAIN, where=path) from error
+    require_finite_clips("saved scores", scores.ids, scores.logits, hint=_AGAIN, where=path)
+    return scores
+
+
+def _check_shapes(scores: Scores) -> None:
+    ids, labels, logits = scores.ids, scores.labels, scores.logits
+    shapes = f"{ids.shape} ids, {labels.shape} labels, {logits.shape} scores"
+    if logits.ndim != 2 or logits.dtype.kind != "f" or not 0 < len(logits) == ids.size == labels.size:
+        raise ValueError(f"they do not fit each other: {shapes}")
+    if labels.dtype.kind not in "iu" or not 0 <= labels.min() <= labels.max() < logits.shape[1]:
+        raise ValueError(f"a label is no class of {logits.shape[1]}")
 
 
 def _averaged(text: str) -> Averaged:

@@ -88,7 +88,9 @@ def show_attention(network: Network, clip_id: str, what: str | None = None) -> S
         ModelError: if the network has no taps.
     """
     clip, model = network.clip(clip_id), network.trained.model
-    return ShownAttention(network, clip, read_attention(model, network.input(clip), taps_to_show(model, what)))
+    attention = read_attention(model, network.input(clip), taps_to_show(model, what))
+    network.require_finite(clip, {"logits": attention.logits} | {tap.name: tap.values for tap in attention.taps})
+    return ShownAttention(network, clip, attention)
 
 
 def write_attention(shown: ShownAttention, folder: Path, drawing: Drawing, what: str | None = None) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,10 @@ from vidrepro.data.sampling import eval_positions
 from vidrepro.errors import ConfigError, UnknownNameError, closest
 from vidrepro.evaluation.rerun import Trained, load_trained
 from vidrepro.files import fingerprint
+from vidrepro.finite import require_finite
 from vidrepro.report.run_sets import RunSet
+
+_DIVERGED = "the network has diverged, or overflows on this clip: choose another run, --checkpoint or clip"
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,14 @@ class Network:
     def input(self, clip: ShownClip) -> Tensor:
         """A clip on the network's device, float (T, C, S, S)."""
         return clip.input(next(self.trained.model.parameters()).device)
+
+    def require_finite(self, clip: ShownClip, values: Mapping[str, Tensor | NDArray[Any]]) -> None:
+        """Refuse what cannot be drawn: NaN or infinite values that the network computes for a clip.
+
+        Raises:
+            NotFiniteError: naming run, clip and what is not finite.
+        """
+        require_finite(f"what {self.run} computes for clip '{clip.id}': values", values, hint=_DIVERGED)
 
     def verdict(self, clip: ShownClip, predicted: int, probability: float) -> dict[str, Any]:
         """What it takes a clip for, and what the clip is, as plain data."""

@@ -72,6 +72,7 @@ def explain_clip(
         clip = network.clip(clip_id)
         target = clip.label if about == "true" else None
         cam = grad_cam(network.trained.model, network.input(clip), layer, target)
+        network.require_finite(clip, {"logits": cam.logits, f"Grad-CAM at {layer}": cam.maps})
         explained.append(Explained(network, clip, layer, cam))
     return explained
 

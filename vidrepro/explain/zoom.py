@@ -126,6 +126,8 @@ def show_zoom(network: Network, clip_id: str) -> ShownZoom:
     with torch.no_grad():
         found = model.zoom(inputs)
         logits = model.all_logits(inputs)
+    drawn = {"response maps": found.maps, "sampling grid of D": found.grid_dis, "sampling grid of C": found.grid_com}
+    network.require_finite(clip, {f"logits of {name}": one for name, one in logits.items()} | drawn)
     return ShownZoom(network, clip, found, {name: _prediction(one) for name, one in logits.items()})
 
 

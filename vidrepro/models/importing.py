@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from vidrepro.errors import CheckpointError, ModelError, unknown_name
 from vidrepro.files import atomic_file, file_digest
 from vidrepro.models.build import backbone_names, build_model
-from vidrepro.models.loading import compare, strip_wrappers
+from vidrepro.models.loading import compare, readings
 from vidrepro.models.mechanisms import build_mechanism, resolve_mechanism
 from vidrepro.models.mechanisms.aia import TABLE_COMPOSITIONS
 from vidrepro.models.mechanisms.m2a import MOTIONS
-from vidrepro.models.naming import is_file_head
+from vidrepro.models.naming import is_file_head, layout_of
 from vidrepro.models.networks.stabn_released import FRAMES_FROM
 from vidrepro.models.official import SOURCES, load_official_state, released_names, split_unused
 from vidrepro.models.provenance import RECORD
 from vidrepro.models.report import LoadReport
-from vidrepro.models.weights import read_state_dict
+from vidrepro.models.weight_files import read_state_dict
 
 MODULE_ALONE = "none"  # in place of a backbone: the file holds one mechanism
 _SHORT_NAMES = {
@@ -93,7 +93,8 @@ def import_checkpoint(
         raise unknown_name("checkpoint source", source, SOURCES)
     if backbone not in (MODULE_ALONE, *backbone_names()):
         raise unknown_name("backbone", backbone, (MODULE_ALONE, *backbone_names()))
-    tensors = strip_wrappers(read_state_dict(path)[0])
+    released = read_state_dict(path)
+    tensors = _innermost(released.tensors)
     network = _Network(backbone, frames, _channels(tensors, source, path) if backbone == MODULE_ALONE else None)
     classes = classes or _classes(tensors, network, path)
     if source == "stabn":
@@ -101,7 +102,8 @@ def import_checkpoint(
     if mechanism is None:
         raise _mechanism_is_needed(tensors, network, classes, source, path)
     model = network.build(mechanism, classes, variant=variant, temporal_shift=temporal_shift, **(options or {}))
-    report = load_official_state(model, tensors, source=source, strict=False)
+    report = load_official_state(model, tensors, source=source, strict=False, where=path)
+    report.entry, report.left_out[:] = released.entry, released.left_out
     state = model.state_dict()
     record = {
         **network.identity(model, mechanism, variant, options or {}),
@@ -116,6 +118,13 @@ def import_checkpoint(
         "report": asdict(report),
     }
     return Imported(report, record, {key: state[key] for key in report.loaded})
+
+
+def _innermost(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The released names out of a larger module's: the innermost reading in a layout of released code."""
+    possible = readings(tensors)
+    released = [one for one in possible if layout_of(one) not in ("torchvision", "flat")]
+    return (released or possible)[-1 if released else 0]
 
 
 @dataclass(frozen=True)

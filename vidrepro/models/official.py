@@ -30,7 +30,7 @@ _WHOLE_NETWORKS = ("stabn", "pytorchvideo")  # sources without a module of their
 
 
 def load_official_state(
-    model: nn.Module, state_dict: Mapping[str, Tensor], source: str = "m2a", strict: bool = True
+    model: nn.Module, state_dict: Mapping[str, Tensor], source: str = "m2a", strict: bool = True, where: object = None
 ) -> LoadReport:
     """Load a released network's state dict into ours, in place.
 
@@ -41,11 +41,13 @@ def load_official_state(
             to the network's precision.
         source: whose code wrote it, one of `SOURCES`. CinST and STinC have the same keys: what is built decides.
         strict: refuse anything but a complete fit. Otherwise load what fits and report the rest.
+        where: the file it came from, for refusals.
 
     Raises:
         UnknownNameError: for a source nobody knows.
         ModelError: if the released code has no such network, e.g. with ``variant="paper"``'s position.
-        CheckpointError: if the fit is not complete and `strict` is set, or nothing fits. The network is unchanged.
+        CheckpointError: if the fit is not complete and `strict` is set, or nothing fits, or its values are not finite.
+            The network is unchanged.
     """
     if source not in SOURCES:
         raise unknown_name("checkpoint source", str(source), SOURCES)
@@ -56,6 +58,7 @@ def load_official_state(
         released_names(model, source),
         accept=lambda report: report.complete or (not strict and bool(report.loaded)),
         refusal=f"this is not a {SOURCES[source]} state dict of this network",
+        where=where,
     )
     report.unused.extend(unused)
     return report

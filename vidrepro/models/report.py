@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 
-@dataclass(frozen=True)
+@dataclass
 class LoadReport:
     """Every key of a file and of the network, in one of these lists.
 
@@ -16,6 +16,9 @@ class LoadReport:
         wrong_shape: tensors both have, in different shapes (the network's name, and both shapes).
         inflated: those of `loaded` that were 2-D kernels, repeated over time to fit a 3-D network.
         unused: tensors of the file that the code which wrote it makes and never uses (the file's names).
+        counted_anew: BatchNorm's counts of batches, which old files do not have and nothing depends on (the network's).
+        entry: where in the file the tensors were; empty if it holds nothing else.
+        left_out: what else the file holds that could have been meant, such as averaged weights.
     """
 
     loaded: list[str] = field(default_factory=list)
@@ -24,6 +27,9 @@ class LoadReport:
     wrong_shape: list[str] = field(default_factory=list)
     inflated: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
+    counted_anew: list[str] = field(default_factory=list)
+    entry: str = ""
+    left_out: list[str] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
@@ -34,6 +40,8 @@ class LoadReport:
         counts = f"{len(self.loaded)} tensors loaded"
         if self.inflated:
             counts += f" ({len(self.inflated)} inflated over time)"
+        if self.entry:
+            counts += f" from its entry '{self.entry}'"
         parts = [
             f"{len(names)} {what} ({_some(names)})"
             for what, names in (
@@ -41,6 +49,7 @@ class LoadReport:
                 ("unexpected", self.unexpected),
                 ("of another shape", self.wrong_shape),
                 ("that the released code never uses", self.unused),
+                ("in the file left out", self.left_out),
             )
             if names
         ]

@@ -1,15 +1,10 @@
-"""Weights to start from: torchvision's ImageNet ones, or a file.
-
-A file is only ever read with ``weights_only=True``: it cannot execute anything.
-"""
+"""Weights to start from: torchvision's ImageNet ones, or a file."""
 
 from __future__ import annotations
 
 import pickle
-import pickletools
-import re
-import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -21,13 +16,12 @@ from torchvision.models import WeightsEnum
 from vidrepro.errors import CheckpointError, ModelError
 from vidrepro.models.backbones import BACKBONES
 from vidrepro.models.classifier import VideoClassifier
-from vidrepro.models.loading import load, strip_wrappers
+from vidrepro.models.loading import compare, load, readings, strip_wrappers
 from vidrepro.models.naming import file_names, is_file_head, is_head, is_inserted, layout_of, plain_file_names
 from vidrepro.models.networks.stabn_released import dead_keys
-from vidrepro.models.provenance import RECORD, check_record
+from vidrepro.models.provenance import check_record
 from vidrepro.models.report import LoadReport
-
-_NESTED = ("state_dict", "model", "model_state")  # where training checkpoints keep the network
+from vidrepro.models.weight_files import read_state_dict, require_file
 
 
 def load_imagenet(model: VideoClassifier, backbone: str, backbone_options: Mapping[str, Any]) -> LoadReport:
@@ -54,7 +48,7 @@ def load_imagenet(model: VideoClassifier, backbone: str, backbone_options: Mappi
             hint=f"place it at {cached}, or give it as a file: --weights FILE",
         ) from error
     of_backbone = {name: tensor for name, tensor in strip_wrappers(tensors).items() if not is_file_head(name)}
-    return _load_named(model, of_backbone, where=cached)
+    return _load_named(model, [of_backbone], where=cached)
 
 
 def check_weights(weights: str | Path, backbone: str, backbone_options: Mapping[str, Any]) -> None:
@@ -71,12 +65,7 @@ def check_weights(weights: str | Path, backbone: str, backbone_options: Mapping[
     if weights == "imagenet":
         _imagenet_weights(backbone, backbone_options)
     else:
-        _require_file(Path(weights))
-
-
-def _require_file(path: Path) -> None:
-    if not path.is_file():
-        raise CheckpointError(f"there is no weight file '{path}'", given=path, hint="check the path")
+        require_file(Path(weights))
 
 
 def _imagenet_weights(backbone: str, backbone_options: Mapping[str, Any]) -> WeightsEnum:
@@ -106,94 +95,69 @@ def load_file(model: VideoClassifier, path: Path) -> LoadReport:
     """Load a file's weights into the network.
 
     The file holds this very network, or its backbone alone: by our names, torchvision's, or those of a layout of
-    `vidrepro.models.naming`. A training checkpoint's ``state_dict`` or ``model`` entry is found. The linear layer may
-    be missing or of another number of classes, and, if the file holds a backbone alone, the mechanisms are missing:
-    they keep their random start, and the report says so. 2-D kernels are inflated where the network's are 3-D.
+    `vidrepro.models.naming`, in front of which wrappers may stand (`vidrepro.models.loading.readings`). A training
+    checkpoint's entry is found (`vidrepro.models.weight_files`). The linear layer may be missing or of another number
+    of classes, and, if the file holds a backbone alone, the mechanisms are missing: they keep their random start, and
+    the report says so. 2-D kernels are inflated where the network's are 3-D.
 
     A file of `vidrepro import-checkpoint` is loaded only into the network it was imported for.
 
     Raises:
         CheckpointError: for a file that is missing, damaged, would execute code, or belongs to another network.
     """
-    tensors, record = read_state_dict(path)
-    if record is not None:
-        check_record(record, model.identity, path)
-    absent = record["report"]["missing"] + record["report"]["wrong_shape"] if record else []
-    return _load_named(model, strip_wrappers(tensors), where=path, absent={line.split(":")[0] for line in absent})
+    file = read_state_dict(path)
+    if file.record is not None:
+        check_record(file.record, model.identity, path)
+    absent = file.record["report"]["missing"] + file.record["report"]["wrong_shape"] if file.record else []
+    report = _load_named(model, readings(file.tensors), where=path, absent={line.split(":")[0] for line in absent})
+    report.entry = file.entry
+    report.left_out[:0] = file.left_out
+    return report
 
 
-def read_state_dict(path: Path) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
-    """A file's tensors by name, as they are or as a training checkpoint's entry; and its record, if it was imported.
+@dataclass(frozen=True)
+class _Fit:
+    """One reading of a file's names, held against a network.
 
-    Raises:
-        CheckpointError: for a file that is missing, damaged, would execute code, or holds no state dict.
+    Attributes:
+        tensors: by the file's names, 2-D kernels inflated.
+        names: our name of a tensor -> the file's.
+        inflated: our names of those that were.
+        unused: what the code that wrote the file never uses.
+        loaded: how many tensors fit.
+        accepted: whether that is enough.
     """
-    content = read_checkpoint(path)
-    record = content.get(RECORD) if isinstance(content, Mapping) else None
-    for entry in _NESTED:
-        if isinstance(content, Mapping) and isinstance(content.get(entry), Mapping):
-            content = content[entry]
-            break
-    if not isinstance(content, Mapping) or not content:
-        raise CheckpointError(
-            "the file holds no state dict", given=type(content).__name__, allowed="tensors by name", where=path
-        )
-    return content, record
 
-
-def read_checkpoint(path: Path) -> Any:
-    """A file's content, tensors on the CPU; read without executing anything in it.
-
-    Raises:
-        CheckpointError: if the file is missing, is no checkpoint, or holds an object that would execute code.
-    """
-    _require_file(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the pickle protocol; what cannot be read is refused below
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        refused = named[1] if named else _first_import(path)
-        if refused:
-            raise CheckpointError(
-                f"the file holds '{refused}', which would execute code when read; nothing was executed",
-                allowed="tensors, numbers and texts in plain lists and dicts",
-                hint="save only the state dict: torch.save(model.state_dict(), FILE)",
-                where=path,
-            ) from error
-        raise CheckpointError("the file is not a readable checkpoint", where=path) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
-        first_sentence = str(error).partition(". ")[0].partition("\n")[0]
-        reason = first_sentence if " " in first_sentence else type(error).__name__
-        raise CheckpointError(
-            f"the file is not a readable checkpoint: {reason}",
-            given=f"{path.stat().st_size} bytes",
-            hint="it may be cut short: copy, download or make it again",
-            where=path,
-        ) from error
-
-
-def _first_import(path: Path) -> str | None:
-    """The first object a plain pickle would import, found by reading its opcodes; None if it is no pickle."""
-    texts: list[str] = []
-    try:
-        with path.open("rb") as file:
-            for opcode, argument, _ in pickletools.genops(file):
-                if opcode.name == "GLOBAL":
-                    return str(argument).replace(" ", ".")
-                if opcode.name == "STACK_GLOBAL":  # module and name are the last two texts before it
-                    return ".".join(texts[-2:])
-                if isinstance(argument, str):
-                    texts.append(argument)
-    except ValueError:
-        pass
-    return None
+    tensors: Mapping[str, Tensor]
+    names: Mapping[str, str]
+    inflated: Collection[str]
+    unused: list[str]
+    loaded: int
+    accepted: bool
 
 
 def _load_named(
-    model: VideoClassifier, tensors: Mapping[str, Tensor], where: Path, absent: Collection[str] = ()
+    model: VideoClassifier, possible: Sequence[Mapping[str, Tensor]], where: Path, absent: Collection[str] = ()
 ) -> LoadReport:
+    """Load the first reading that belongs to this network; if none does, the refusal is about the one nearest to it."""
+    fits = [_fit(model, tensors, absent) for tensors in possible]
+    best = max(fits, key=lambda fit: (fit.accepted, fit.loaded))
+    report = load(
+        model,
+        best.tensors,
+        best.names,
+        accept=lambda _: best.accepted,
+        refusal="the weights belong to another network",
+        where=where,
+    )
+    report.inflated.extend(key for key in report.loaded if key in best.inflated)
+    report.unused.extend(best.unused)
+    outside = len(possible[0]) - len(possible[fits.index(best)])
+    report.left_out.extend([f"{outside} tensors beside the network's prefix"] if outside else [])
+    return report
+
+
+def _fit(model: VideoClassifier, tensors: Mapping[str, Tensor], absent: Collection[str]) -> _Fit:
     layout = layout_of(tensors)
     unused = dead_keys(tensors) if layout == "stabn" else []
     tensors = {name: tensor for name, tensor in tensors.items() if name not in unused}
@@ -206,23 +170,17 @@ def _load_named(
         if any(name in tensors for name in set(own_names.values()) - set(names.values())):
             names = own_names
     plain = not any(is_inserted(model, key) for key in names)
-
     fitting, inflated = _inflate(model, tensors, names)
-
-    def accept(report: LoadReport) -> bool:
-        missing = [
-            key
-            for key in report.missing
-            if not (is_head(key) or (plain and is_inserted(model, key)) or key in absent)  # absent: said at the import
-        ]
-        wrong_shape = [key for key in report.wrong_shape if not is_head(key)]
-        unexpected = [name for name in report.unexpected if not (plain and is_file_head(name))]
-        return bool(report.loaded) and not (missing or wrong_shape or unexpected)
-
-    report = load(model, fitting, names, accept=accept, refusal="the weights belong to another network", where=where)
-    report.inflated.extend(key for key in report.loaded if key in inflated)
-    report.unused.extend(unused)
-    return report
+    report = compare(model, fitting, names)
+    missing = [
+        key
+        for key in report.missing
+        if not (is_head(key) or (plain and is_inserted(model, key)) or key in absent)  # absent: said at the import
+    ]
+    wrong_shape = [key for key in report.wrong_shape if not is_head(key)]
+    unexpected = [name for name in report.unexpected if not (plain and is_file_head(name))]
+    accepted = bool(report.loaded) and not (missing or wrong_shape or unexpected)
+    return _Fit(fitting, names, inflated, unused, len(report.loaded), accepted)
 
 
 def _inflate(

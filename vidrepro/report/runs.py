@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vidrepro.errors import ResultsError
+from vidrepro.files import read_json
 from vidrepro.runs.folder import LAST_CHECKPOINT, PROGRESS_FILE, RUN_FILE
 
 SCHEMA = 1
@@ -170,7 +170,7 @@ def read_run(file: Path) -> Run | None:
         ResultsError: if it is damaged or of another version, with everything that is wrong.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from vidrepro.config import RunConfig
 from vidrepro.errors import ResultsError
+from vidrepro.files import read_json
 from vidrepro.runs.folder import RUN_FILE
 
 
@@ -19,7 +19,7 @@ def read_record(folder: Path) -> tuple[dict[str, Any], RunConfig]:
     """
     path = folder / RUN_FILE
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         _ = record["id"], record["seed"], record["dataset"]["fingerprint"]  # what is read of it
         return record, RunConfig.model_validate(record["config"])
     except (OSError, ValueError, KeyError, TypeError) as error:

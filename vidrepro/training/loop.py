@@ -26,11 +26,13 @@ from vidrepro.runs import checkpoint
 from vidrepro.runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT, code_version
 from vidrepro.training import optimisation
 from vidrepro.training.clock import Clock
+from vidrepro.training.finite_state import DIVERGED, FiniteState
 from vidrepro.training.progress import Progress, Reporter, StopSignal
 
 SAVE_EVERY_SECONDS = 60.0  # a killed run loses at most this much
 FINITE_CHECK_INTERVAL = {"cpu": 1}  # steps; elsewhere reading the loss waits for the device, so it is read less often
 FINITE_CHECK_DEFAULT = 10
+_RESTART = "start afresh with --restart, or choose another --results folder"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -116,6 +118,7 @@ class Trainer:
                 hint="lower train.batch_size or train.accumulation with --set",
             )
         self._train_mode()
+        self._finite = FiniteState(self.model, folder)
         self.optimizer = optimisation.build_optimizer(self.model, config.train)
         self.loss_function = nn.CrossEntropyLoss()
         self.state = State()
@@ -134,18 +137,19 @@ class Trainer:
             return False
         content = checkpoint.load_checkpoint(path)
         for key, own in self._identity().items():
-            if content.get(key) != own:
-                raise CheckpointError(
-                    f"the checkpoint was made with another {key}",
-                    given=content.get(key),
-                    allowed=str(own),
-                    hint="start afresh with --restart, or choose another --results folder",
-                    where=path,
-                )
-        checkpoint.load_network(self.model, content["model"], path)
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.state = State(**content["state"])
-        checkpoint.set_random_state(content["random"])
+            if (given := content.get(key)) != own:
+                problem = f"the checkpoint was made with another {key}"
+                raise CheckpointError(problem, given=given, allowed=str(own), hint=_RESTART, where=path)
+        try:
+            checkpoint.load_network(self.model, content["model"], path)
+            self.optimizer.load_state_dict(content["optimizer"])
+            self.state = State(**content["state"])
+            checkpoint.set_random_state(content["random"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(
+                f"the checkpoint is not whole: {type(error).__name__}: {error}", hint=_RESTART, where=path
+            ) from error
+        self._finite.require("values in it", self.optimizer, error=CheckpointError, hint=_RESTART, where=path)
         return True
 
     def run(self) -> State:
@@ -156,7 +160,7 @@ class Trainer:
 
         Raises:
             Interrupted: when asked to stop; the checkpoint is written.
-            TrainingError: if the loss is no longer finite.
+            TrainingError, NotFiniteError: if loss, weights or scores are not finite; what was saved before is kept.
         """
         self._counted_until = time.monotonic()
         if self.state.versions[-1:] != [code_version()]:
@@ -204,11 +208,13 @@ class Trainer:
                 self._report(clock)
             # Gradients of a half-finished accumulation are not saved, so only a step's end can be continued from.
             if at_step and (stopping or due):
+                self._finite.require(f"after batch {state.batch} of epoch {state.epoch + 1} values", self.optimizer)
                 clock.saved()
                 self._save_last()
                 if stopping:
                     raise Interrupted
         self.optimizer.zero_grad(set_to_none=True)  # leftovers of the accumulation (M2A's main.py drops them too)
+        self._finite.require(f"after epoch {state.epoch + 1} values", self.optimizer)
 
     def _forward_backward(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         recipe = self.config.train
@@ -232,12 +238,8 @@ class Trainer:
         state = self.state
         value = float(pending)
         if not np.isfinite(value):
-            raise TrainingError(
-                f"the loss is no longer finite in epoch {state.epoch + 1}, batch {state.batch}",
-                given=value,
-                hint="lower train.learning_rate or train.gradient_clip with --set; the last checkpoint is kept",
-                where=self.folder,
-            )
+            problem = f"the loss is no longer finite in epoch {state.epoch + 1}, batch {state.batch}"
+            raise TrainingError(problem, given=value, hint=DIVERGED, where=self.folder)
         state.loss_sum += value
         state.correct += int(pending_correct)
         pending.zero_()
@@ -280,6 +282,7 @@ class Trainer:
             workers=self.workers,
             precision=self.config.train.precision,
             progress=self._report_evaluation,
+            source=f"{self.folder.name} after epoch {epoch}",
         )
         self._evaluation_seconds = time.monotonic() - started
         self._train_mode()

@@ -6,6 +6,7 @@ Source: Zhou, Li, Wang, Li 2022 ("Integrating Temporal and Spatial Attention"), 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -223,8 +224,9 @@ def _resampled(clips: Tensor, grid: Tensor) -> Tensor:
 
 
 def _mean_softmax(logits: dict[str, Tensor]) -> Tensor:
-    """The logarithm of the mean of all predictions' softmaxes, ``(N, classes)``."""
-    return torch.stack([item.float().softmax(1) for item in logits.values()]).mean(0).log()
+    """The logarithm of the mean of all predictions' softmaxes, ``(N, classes)``; finite however sure they are."""
+    alike = torch.stack([item.float().log_softmax(1) for item in logits.values()])
+    return alike.logsumexp(0) - math.log(len(alike))
 
 
 def _buffer(channels: int) -> nn.Sequential:
