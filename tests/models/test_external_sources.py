@@ -7,6 +7,7 @@ import json
 import sys
 import sysconfig
 from collections.abc import Iterator
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
@@ -40,12 +41,12 @@ FILES = {
     "own_lab/parts/deep/more.py": "x = 1\n",
     "own_lab/late.py": "factor = 2\n",
     "own_lab/unused.py": "import own_lab.late\n",
-    "own_sibling.py": "import json, numpy, vidrepro.config\n",
+    "own_sibling.py": "import json, numpy, vidrepro.config\ndef late():\n    import own_compiled\n",
+    f"own_compiled{EXTENSION_SUFFIXES[-1]}": "\x00 not Python",
     "json.py.txt": "",
 }
-READ = sorted(
-    name for name in FILES if name.endswith(".py") and name not in ("own_lab/__init__.py", "own_lab/unused.py")
-)
+NOT_READ = ("own_lab/__init__.py", "own_lab/unused.py", "json.py.txt")
+READ = sorted(name for name in FILES if name not in NOT_READ)
 
 
 @pytest.fixture

@@ -21,7 +21,15 @@ from vidrepro.data.cache import open_cache
 from vidrepro.data.manifest import Manifest
 from vidrepro.errors import BusyError, ManifestError, ResultsError
 from vidrepro.locks import ProcessLock, holder
-from vidrepro.runs.folder import LOCK_FILE, RUN_FILE, find_run, lock_holder, make_run_folder, runs_folder
+from vidrepro.runs.folder import (
+    LAST_CHECKPOINT,
+    LOCK_FILE,
+    RUN_FILE,
+    find_run,
+    lock_holder,
+    make_run_folder,
+    runs_folder,
+)
 from vidrepro.training import ablation
 from vidrepro.training.ablation import BUSY, Job, execute, plan
 
@@ -153,6 +161,8 @@ def test_a_run_in_the_making_is_told_from_one_that_nobody_knows(
     process, job = other
     with pytest.raises(ResultsError, match=f"is being trained\n(.*\n)*.*wait for process {process.pid} on host"):
         find_run(tmp_path, job.name[:-1])
+    (runs_folder(tmp_path) / job.name / LAST_CHECKPOINT).touch()
+    assert f"trained by process {process.pid} on host" in invoke("runs", "--results", tmp_path)
     process.kill()
     process.wait()
     assert lock_holder(runs_folder(tmp_path) / job.name) is None

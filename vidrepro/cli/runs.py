@@ -15,17 +15,20 @@ def runs(results: options.Results = None, json: options.Json = False) -> None:
       vidrepro runs --results /data/results --json
     """
     from rich.table import Table
+    from rich.text import Text
 
     from vidrepro import files
     from vidrepro.cli.output import console, print_json
     from vidrepro.report.describe import describe_run
     from vidrepro.report.runs import load_runs
+    from vidrepro.runs.folder import lock_holder, runs_folder
 
     folder = files.results_folder(results)
     collection = load_runs(folder)
     records = [describe_run(run) for run in collection.runs]
+    held = {name: lock_holder(runs_folder(folder) / name) for name in collection.unfinished}
     if json:
-        print_json(records + [{"run": name, "state": "not finished"} for name in collection.unfinished])
+        print_json(records + [{"run": name, "state": "not finished", "held_by": held[name]} for name in held])
         return
     out = console()
     if not records and not collection.unfinished:
@@ -42,7 +45,7 @@ def runs(results: options.Results = None, json: options.Json = False) -> None:
         commit = f"{record['commit'] or '-'}{'+' if record['dirty'] else ''}"
         numbers = [f"{record['top1']:.1f}", f"{record['last_top1']:.1f}", pair, f"{record['seconds']:.0f}", commit]
         table.add_row(*names, *numbers)
-    for name in collection.unfinished:
-        table.add_row(name, "not finished")
+    for name, who in held.items():
+        table.add_row(name, Text(f"trained by {who}" if who else "not finished"))
     out.print(table)
     out.print(f"{len(records)} finished, {len(collection.unfinished)} not finished, in {folder}", markup=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sysconfig
 from collections.abc import Iterator
+from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES
 from pathlib import Path
 
 PACKAGE = "vidrepro"  # its code is told by its version and commit
@@ -51,7 +52,8 @@ def _is_installed(folder: Path) -> bool:
 def _file_of(root: Path, module: str) -> Path | None:
     """A module's file below a folder; None if there is none, or nothing stands in it."""
     path = root.joinpath(*module.split("."))
-    for file in (path / "__init__.py", path.with_name(f"{path.name}.py")):
+    suffixes = (*EXTENSION_SUFFIXES, *SOURCE_SUFFIXES)  # in Python's order
+    for file in (path / "__init__.py", *(path.with_name(path.name + suffix) for suffix in suffixes)):
         if file.is_file():
             return file if file.read_bytes().strip() else None
     return None
