@@ -18,7 +18,7 @@ from mini import make_frames, make_video
 
 from vidrepro.cli.app import app
 from vidrepro.data.frames import probe_video
-from vidrepro.data.sources import OFFICIAL
+from vidrepro.data.sources import OFFICIAL, engine
 from vidrepro.data.sources.something_something import CLASSES
 from vidrepro.errors import ConfigError, ManifestError, UnknownNameError
 
@@ -55,6 +55,25 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def video(root: Path, clip: int) -> Path:
     return root / "20bn-something-something-v2" / f"{clip}.webm"
+
+
+def test_what_another_process_has_prepared_meanwhile_is_kept(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second of two looks before the first is done, and gets the folder after it."""
+    prepare("ssv2", root, tmp_path / "a")
+    cache = tmp_path / "a" / "ssv2" / "cache"
+    cache.mkdir()
+    looked: list[str] = []
+
+    def existing(folder: Path, info: Any, force: bool) -> Any:
+        looked.append(folder.name)
+        return None if len(looked) == 1 else look(folder, info, force)
+
+    look = engine._existing
+    monkeypatch.setattr(engine, "_existing", existing)
+    prepare("ssv2", root, tmp_path / "a")
+    assert len(looked) == 2 and cache.is_dir()
 
 
 def test_nothing_is_written_below_the_root_and_the_result_is_always_the_same(root: Path, tmp_path: Path) -> None:

@@ -102,6 +102,7 @@ def prepare(dataset: OfficialDataset, options: Options) -> Manifest:
     with Journal(folder, key) as journal:
         if journal.discarded:
             say(journal.discarded)
+        old = _existing(folder, info, options.force)  # another process may have finished meanwhile
         if old is None:
             _remove_existing(folder, keep_copies=bool(journal.done))
         copies = folder / COPIES if encoding else None
