@@ -12,6 +12,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := demo
+# A file's tests stay in one process, which has its fixtures and counts once; the slowest tests are listed.
+PYTEST_OPTIONS := -n 2 --dist loadfile --no-loadscope-reorder --durations=15
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 # "torch>=2.11" among the dependencies is torch==2.11.* here, and torchvision likewise
@@ -37,7 +39,7 @@ test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
 test-versions:
 	trap 'rm -rf "$$folder"' EXIT; trap 'exit 130' INT TERM; \
@@ -46,7 +48,7 @@ test-versions:
 		"$$folder/bin/python" -m pip install --quiet --upgrade pip && \
 		"$$folder/bin/python" -m pip install --quiet $$torch -e '.[dev]' && \
 		"$$folder/bin/python" -c 'import torch; print("torch", torch.__version__)' && \
-		"$$folder/bin/python" -m pytest -n 2 && rm -rf "$$folder" || exit 1; \
+		"$$folder/bin/python" -m pytest $(PYTEST_OPTIONS) && rm -rf "$$folder" || exit 1; \
 	done
 
 bench: $(READY)

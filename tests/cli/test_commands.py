@@ -216,6 +216,7 @@ def test_interrupted_train_goes_on_to_the_same_result(toy_data: Path, tmp_path: 
     assert one["history"] == two["history"] and one["best"] == two["best"] and one["id"] == two["id"]
 
 
+@pytest.mark.usefixtures("trained_here")  # the same command again, after it was interrupted in a process of its own
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_interrupted_ablation_goes_on_and_repeats_nothing(toy_data: Path, results: Path, number: int) -> None:
     words = toy_ablation(toy_data, results, "--jobs", "1", epochs=6)

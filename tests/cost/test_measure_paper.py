@@ -201,40 +201,51 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[
     return command
 
 
-def test_command_gives_every_printed_cost(run: Callable[..., tuple[str, str]]) -> None:
+RESNET18, MOBILENET, I3D, MECHANISM = 11_265_774, 2_446_766, 33_255_534, 111_224
+COSTS = {
+    "I": {
+        "None": (14.549, 14.574, RESNET18),
+        "M2A-Attention": (14.773, 14.788, RESNET18 + MECHANISM),
+        "M2A-Motion": (14.755, 14.788, RESNET18 + MECHANISM),
+        "M2A": (14.773, 14.810, RESNET18 + MECHANISM),
+    },
+    "II": {
+        "None": (2.505, 2.553, MOBILENET),
+        "M2A-Attention": (2.533, 2.579, MOBILENET + 22_027),
+        "M2A-Motion": (2.528, 2.579, MOBILENET + 22_027),
+        "M2A": (2.533, 2.584, MOBILENET + 22_027),
+    },
+    "III": {
+        "None": (22.503, 22.525, I3D),
+        "M2A-Attention": (22.636, 22.650, I3D + MECHANISM),
+        "M2A-Motion": (22.622, 22.650, I3D + MECHANISM),
+        "M2A": (22.636, 22.667, I3D + MECHANISM),
+    },
+    "V": {
+        "M2A + TSM": (14.773, 14.810, RESNET18 + MECHANISM),
+        "TSM": (14.549, 14.574, RESNET18),
+        "M2A": (14.773, 14.810, RESNET18 + MECHANISM),
+        "TEA": (14.792, 14.826, 11_393_086),
+        "TDN": (15.101, 15.134, 11_517_086),
+        "TAM": (14.759, 14.788, 11_406_422),
+    },
+}
+
+
+@pytest.mark.parametrize("table", COSTS)
+def test_command_gives_every_printed_cost(run: Callable[..., tuple[str, str]], kept: Path, table: str) -> None:
     """8x224x224, 174 classes: all 18 GMACs cells of Tables I, II, III and V to the printed digit; JSON alone on stdout.
 
     fvcore's counts and parameters are those of the released networks (official_cost.csv, parity files).
     """
-    stdout, stderr = run("m2a", "--table", "I,II,III,V", "--json")
+    stdout, stderr = run("m2a", "--table", table, "--json", "--results", str(kept))
     records = json.loads(stdout)
     assert stderr == ""
-    assert {(r["frames"], r["size"], r["classes"]) for r in records} == {(8, 224, 174)}
+    assert {(r["table"], r["frames"], r["size"], r["classes"]) for r in records} == {(table, 8, 224, 174)}
     figures = {
-        (r["table"], r["label"]): (round(r["gmacs_fvcore"], 3), round(r["gmacs_printed_convention"], 3), r["params"])
-        for r in records
+        r["label"]: (round(r["gmacs_fvcore"], 3), round(r["gmacs_printed_convention"], 3), r["params"]) for r in records
     }
-    resnet18, mobilenet, i3d, mechanism = 11_265_774, 2_446_766, 33_255_534, 111_224
-    assert figures == {
-        ("I", "None"): (14.549, 14.574, resnet18),
-        ("I", "M2A-Attention"): (14.773, 14.788, resnet18 + mechanism),
-        ("I", "M2A-Motion"): (14.755, 14.788, resnet18 + mechanism),
-        ("I", "M2A"): (14.773, 14.810, resnet18 + mechanism),
-        ("II", "None"): (2.505, 2.553, mobilenet),
-        ("II", "M2A-Attention"): (2.533, 2.579, mobilenet + 22_027),
-        ("II", "M2A-Motion"): (2.528, 2.579, mobilenet + 22_027),
-        ("II", "M2A"): (2.533, 2.584, mobilenet + 22_027),
-        ("III", "None"): (22.503, 22.525, i3d),
-        ("III", "M2A-Attention"): (22.636, 22.650, i3d + mechanism),
-        ("III", "M2A-Motion"): (22.622, 22.650, i3d + mechanism),
-        ("III", "M2A"): (22.636, 22.667, i3d + mechanism),
-        ("V", "M2A + TSM"): (14.773, 14.810, resnet18 + mechanism),
-        ("V", "TSM"): (14.549, 14.574, resnet18),
-        ("V", "M2A"): (14.773, 14.810, resnet18 + mechanism),
-        ("V", "TEA"): (14.792, 14.826, 11_393_086),
-        ("V", "TDN"): (15.101, 15.134, 11_517_086),
-        ("V", "TAM"): (14.759, 14.788, 11_406_422),
-    }
+    assert figures == COSTS[table]
     assert all(record["matches_printed"] and record["cross_check"]["agrees"] for record in records)
 
 
