@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from vidrepro.data.sources.locate import list_pictures, locate
+from vidrepro.data.sources.locate import locate
 from vidrepro.data.sources.official import Entry, MediaLayout
+from vidrepro.data.sources.picture_folders import list_pictures
 from vidrepro.errors import DataError
 
 LIST = Path("list.txt")
@@ -149,6 +150,8 @@ def test_depth_maps_beside_the_pictures_are_left_out_too(tmp_path: Path) -> None
         (("flow_x_", "flow_y_"), "optical flow only", 6),
         (("x_", "y_"), "optical flow only", 6),
         (("flow_x_",), "optical flow only", 3),
+        (("flower_",), "", 0),
+        (("b_Flow-9xKq_",), "", 0),  # somebody's YouTube id
         (("x_",), "", 0),  # without y_, a name like any other
         (("left_", "right_"), "named in several ways", 0),
         (("img_", "frame_"), "named in several ways", 0),

@@ -222,6 +222,19 @@ def test_numbers_padded_with_zeros_are_the_same_clips(padded: str, tmp_path: Pat
     assert set(download.located.media) == wanted and not download.located.missing
 
 
+def test_class_folders_inside_splits(tmp_path: Path) -> None:
+    """Ids are all that counts; a class's name may hold a word that folders of optical flow are called by, too."""
+    ssv2 = next(tree for tree in TREES if tree.__name__ == "ssv2")
+    root = write_tree(ssv2, tmp_path / "root")
+    names = ("Pouring something until it overflows", "Holding something", "arranging flowers")
+    for number, clip in enumerate(clip_paths(ssv2, root)):
+        target = root / ("train" if number % 2 else "Validation") / names[number % 3] / clip.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        clip.rename(target)
+    download = read(ssv2, root)
+    assert not download.located.missing and download.media_root == root and not download.left_out
+
+
 def test_lists_two_levels_down(tmp_path: Path) -> None:
     ssv1 = next(tree for tree in TREES if tree.__name__ == "ssv1")
     root = write_tree(ssv1, tmp_path / "root")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NoReturn
 
 from vidrepro.data.sources.foreign import given_lists
-from vidrepro.data.sources.official import Entry
 from vidrepro.data.sources.readers import (
     DAMAGED,
     Item,
@@ -34,8 +32,6 @@ __all__ = [
     "Line",
     "Row",
     "Where",
-    "another_dataset",
-    "another_version",
     "check_name",
     "choose_order",
     "compare_classes",
@@ -59,12 +55,6 @@ UNPACKED = "unpacked"
 """Where the engine unpacks to, below the dataset's folder; half an unpacking there is none of the user's."""
 
 ANNOTATION_FOLDERS = ("", "labels", "annotations", "annotation")
-_WITH_CLASSES = {
-    "ucf101": "UCF101",
-    "hmdb51": "HMDB51",
-    "kinetics400": "Kinetics-400",
-    "something_something": "Something-Something",
-}
 SHOWN = 3  # names listed in a sentence
 
 # What no manifest can hold: control characters, and the halves of surrogate pairs that JSON's escapes can spell.
@@ -161,9 +151,9 @@ def compare_classes(
     missing, added = _without(official, listed), _without(listed, official)
     problems = []
     if missing:
-        problems.append(f"{len(missing)} of the {len(official)} official classes are not in {where}: {_some(missing)}")
+        problems.append(f"{len(missing)} of the {len(official)} official classes are not in {where}: {some(missing)}")
     if added:
-        problems.append(f"{len(added)} classes of {where} are no official ones: {_some(added)}")
+        problems.append(f"{len(added)} classes of {where} are no official ones: {some(added)}")
     if not problems and order and listed != list(official):
         first = next(label for label, (here, there) in enumerate(zip(listed, official, strict=True)) if here != there)
         problems.append(
@@ -177,38 +167,6 @@ def official_classes(name: str) -> tuple[str, ...]:
     """The official class list that comes with vidrepro as ``labels/<name>.txt``, index = line number - 1."""
     file = resources.files("vidrepro.data.sources") / "labels" / f"{name}.txt"
     return tuple(file.read_text(encoding="utf-8").splitlines())
-
-
-def another_version(entries: Iterable[Entry], version: str, counts: Mapping[str, int]) -> tuple[str, ...]:
-    """Whether a split is as long as in another version of the dataset; a sentence, or none.
-
-    Args:
-        entries: the clips.
-        version: the other one's name.
-        counts: its clips by split.
-    """
-    listed = Counter(entry.split for entry in entries)
-    same = [split for split, number in counts.items() if listed[split] == number]
-    return tuple(
-        f"the lists of {version} are not accepted: its {split} has {counts[split]:,} clips too" for split in same[:1]
-    )
-
-
-def another_dataset(classes: Sequence[str], own: str) -> tuple[str, ...]:
-    """Whether the classes are those of another dataset; a sentence, or none.
-
-    Args:
-        classes: as they are listed.
-        own: the dataset's name in `official_classes`.
-    """
-    listed = set(classes)
-    if listed & set(official_classes(own)):
-        return ()
-    for name, title in _WITH_CLASSES.items():
-        known = listed & set(official_classes(name))
-        if 2 * len(known) > len(listed):
-            return (f"the lists of {title} are not accepted: {_some(sorted(known))} are classes of it",)
-    return ()
 
 
 def choose_order(given: str | None, orders: Sequence[str]) -> str:
@@ -343,7 +301,8 @@ def _without(names: Iterable[str], others: Iterable[str]) -> list[str]:
     return [name for name in names if name not in known]
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """Names in quotes, of many the first few."""
     shown = ", ".join(f"'{name}'" for name in names[:SHOWN])
     return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN} more"
 

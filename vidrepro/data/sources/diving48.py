@@ -95,8 +95,8 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
     items = {split: read_json_list(path, _USED) for split, path in lists.items()}
     listed = {split: len(items[split]) for split in EXPECTED}
     if any(listed[split] > number for split, number in EXPECTED.items()):
-        counts = ", ".join(f"{what} hold {_sum(numbers)}" for what, numbers in _counts(listed).items())
-        raise _first_version(lists["train"], f"{counts} clips, and V2 only leaves clips of V1 out")
+        counts = f"{_sum(listed)} clips are listed; V2 lists {_sum(EXPECTED)}, V1 {_sum(FIRST_VERSION)}"
+        raise _first_version(lists["train"], counts)
     labels = _labels(vocabulary)
     entries = [
         _entry(item, (lists[split], item.line), split, labels, ids) for split in EXPECTED for item in items[split]
@@ -156,10 +156,6 @@ def _differs_from_first_version(split: str, bases: list[Path | None]) -> bool:
     """Whether a list of V1 lies beside V2's and is another one."""
     first, second = (find_file([f"Diving48_{version}{split}.json"], bases) for version in ("", "V2_"))
     return first is not None and second is not None and first.read_bytes() != second.read_bytes()
-
-
-def _counts(listed: dict[str, int]) -> dict[str, dict[str, int]]:
-    return {"these lists": listed, "those of V2": EXPECTED, "those of V1": FIRST_VERSION}
 
 
 def _sum(counts: dict[str, int]) -> str:

@@ -10,7 +10,6 @@ from pathlib import Path
 from vidrepro.data.sources.catalogue import (
     UNPACKED,
     Where,
-    another_dataset,
     choose_order,
     compare_classes,
     official_classes,
@@ -30,6 +29,7 @@ from vidrepro.data.sources.lists import (
 )
 from vidrepro.data.sources.official import ArchiveSet, Catalogue, Entry, Guide, MediaLayout
 from vidrepro.data.sources.search import Entries, entries_of, find_folders, first_folder, has_entry
+from vidrepro.data.sources.versions import another_dataset
 from vidrepro.errors import DataError
 
 NAME = "hmdb51"

@@ -19,7 +19,6 @@ from vidrepro.data.sources.catalogue import (
     Labels,
     Row,
     Where,
-    another_dataset,
     check_name,
     choose_order,
     compare_classes,
@@ -32,6 +31,7 @@ from vidrepro.data.sources.catalogue import (
 from vidrepro.data.sources.official import ArchiveSet, Catalogue, Entry, Guide, MediaLayout
 from vidrepro.data.sources.search import may_hold_clips, searched
 from vidrepro.data.sources.trees import File, choose_tree, notes_on_choice
+from vidrepro.data.sources.versions import another_dataset
 from vidrepro.errors import DataError
 
 NAME = "kinetics400"

@@ -23,7 +23,7 @@ _SPLIT_NAME = re.compile(
     r"(?:^|[^a-z])(?:tra?i?n(?:ing)?|val(?:id(?:ate|ation)?)?|eval(?:uation)?|dev|te?st(?:ing)?)"
     r"(?:set|data|split|videos?|frames?|clips?)?(?:$|[^a-z])"
 )
-_FLOW_NAME = re.compile(r"flow|(?:^|[^a-z])tvl1")
+_FLOW_NAME = re.compile(r"(?:^|[^a-z])(?:(?:opt|optical|warped)?flows?|tvl1)(?:$|[^a-z])")  # no class of overflowing
 
 
 def is_split_name(name: str) -> bool:
@@ -140,7 +140,7 @@ def named(folders: Sequence[Path]) -> str:
 def _places(folder: Path, entries: Entries, skip: Container[str], first: Sequence[str]) -> list[Path]:
     """The subfolders to be looked into, those with the names given first, in their order."""
     ranks = {name: place for place, name in enumerate(first)}
-    names = [one.name for one in entries if may_hold_clips(one.name) and one.name not in skip and is_folder(one)]
+    names = [one.name for one in entries if is_folder(one) and may_hold_clips(one.name) and one.name not in skip]
     return [folder / name for name in sorted(names, key=lambda name: (ranks.get(name, len(ranks)), name))]
 
 

@@ -11,8 +11,6 @@ from vidrepro.data.sources.catalogue import (
     DAMAGED,
     Ids,
     Labels,
-    another_dataset,
-    another_version,
     choose_order,
     compare_classes,
     find_file,
@@ -29,6 +27,7 @@ from vidrepro.data.sources.something_something import (
     clip_number,
     find_archives,
 )
+from vidrepro.data.sources.versions import another_dataset, another_version
 from vidrepro.errors import DataError
 
 NAME = "ssv1"

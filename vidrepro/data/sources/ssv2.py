@@ -14,8 +14,6 @@ from vidrepro.data.sources.catalogue import (
     Item,
     Labels,
     Where,
-    another_dataset,
-    another_version,
     choose_order,
     compare_classes,
     field_of,
@@ -35,6 +33,7 @@ from vidrepro.data.sources.something_something import (
     clip_number,
     find_archives,
 )
+from vidrepro.data.sources.versions import another_dataset, another_version
 from vidrepro.errors import DataError
 
 NAME = "ssv2"

@@ -8,7 +8,6 @@ from pathlib import Path
 from vidrepro.data.sources.catalogue import (
     UNPACKED,
     Where,
-    another_dataset,
     choose_order,
     official_classes,
     read_lines,
@@ -31,6 +30,7 @@ from vidrepro.data.sources.lists import (
 )
 from vidrepro.data.sources.official import ArchiveSet, Catalogue, Entry, Guide, MediaLayout
 from vidrepro.data.sources.search import Entries, find_folders, first_folder, has_entry
+from vidrepro.data.sources.versions import another_dataset
 
 NAME = "ucf101"
 LAYOUT = MediaLayout(video_suffixes=(".avi", ".mp4", ".webm", ".mkv"), ignore_case=True, flat=True)
