@@ -144,3 +144,64 @@ def test_yaml_faults_name_file_and_line(tmp_path: Path) -> None:
         load_yaml(bad)
     with pytest.raises(ConfigError, match="cannot read"):
         load_yaml(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("train.epochs=010", 10),
+        ("train.learning_rate=1e-3", 0.001),
+        ("train.learning_rate=1", 1),
+        ("train.epochs= 3", 3),
+    ],
+)
+def test_numbers_arrive_as_they_are_written(text: str, value: float) -> None:
+    assert getattr(resolve([BASE], [text]).train, text.split("=")[0].removeprefix("train.")) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *["train.epochs=1:30", "train.epochs=true", "train.epochs=3.0", "train.epochs=0", "train.epochs='3'"],
+        *["train.epochs=1_0", "train.epochs=18446744073709551616", "data.frames=-1", "data.eval_crops=true"],
+        *[
+            "train.learning_rate=.inf",
+            "train.learning_rate=.nan",
+            "train.learning_rate=1e999",
+            "train.learning_rate=true",
+        ],
+        *["model.temporal_shift=yes", "model.temporal_shift=1", "train.step_epochs=[1, 2.0]", "train.step_epochs=[-1]"],
+        *["data.train_resize=[0, 0]", "data.colour_jitter=[.nan, 0, 0, 0]", "data.crop_scales=['1']"],
+    ],
+)
+def test_values_of_another_kind_or_range_are_refused_by_name(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve([BASE], [text])
+    assert text.split("=")[0] in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan", "1e400"])
+@pytest.mark.parametrize("section", ["options", "backbone_options"])
+def test_an_option_is_finite_or_refused_by_name(section: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"model.{section}: scale takes a finite number"):
+        resolve([BASE], [f"model.{section}.scale={value}"])
+
+
+NAMES = [
+    *["good #2.pt", "~", "~/x.pt", "a: b.pt", "@best.pt", "[v2] best.pt", "2024", "true", "1e3", "*", "?", "{x}", "%s"],
+    *["'a'", '"', " lead", "a=b", "new\nline", "weights_digest.pt", "Null", "[/x]", "&a", "!x", "#", "-x"],
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_text_is_what_is_typed(name: str) -> None:
+    assert resolve([BASE], [f"model.weights={name}"]).model.weights == name
+    assert resolve([BASE], [f"data.fold={name}"]).data.fold == name
+
+
+def test_null_leaves_out_what_may_be_absent_and_nothing_at_all_is_refused() -> None:
+    assert resolve([BASE], ["model.weights=a", "model.weights=null"]).model.weights is None
+    assert resolve([BASE], ["train.gradient_clip=null"]).train.gradient_clip is None
+    for text in ("model.weights=", "train.gradient_clip=", "data.fold= "):
+        with pytest.raises(ConfigError, match="is given no value"):
+            resolve([BASE], [text])

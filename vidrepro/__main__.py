@@ -63,14 +63,15 @@ def _fault_in_own_code(error: Exception) -> VidreproError | None:
 
 
 def _print_panel(problem: str, details: list[tuple[str, str]]) -> None:
-    from rich.console import Console
     from rich.panel import Panel
     from rich.text import Text
+
+    from vidrepro.terminal import PlainConsole
 
     text = Text(problem, style="bold")
     for label, value in details:
         text.append(f"\n{label}: ", style="dim").append(value, style="not bold")
-    Console(stderr=True).print(Panel(text, title="error", title_align="left", border_style="red"))
+    PlainConsole(stderr=True).print(Panel(text, title="error", title_align="left", border_style="red"))
 
 
 if __name__ == "__main__":

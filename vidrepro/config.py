@@ -7,20 +7,23 @@ threads) is not.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from vidrepro.data_config import EVAL_CLIPS as EVAL_CLIPS
+from vidrepro.data_config import Count, Strict
 from vidrepro.data_config import DataConfig as DataConfig
 from vidrepro.data_config import Protocol as Protocol
-from vidrepro.data_config import Strict
 from vidrepro.errors import ConfigError, ModelError, closest
 from vidrepro.files import fingerprint
+from vidrepro.values import CoreLoader, parse_value
 
 Scalar = bool | int | float | str | None
 
@@ -45,6 +48,23 @@ class ModelConfig(Strict):
     weights: str | None = None  # "imagenet", a file, run:FINGERPRINT (`START_RUN`), or None for a random start
     weights_digest: str | None = None  # of that file: it, not the file's name, is part of a run's identity
 
+    @field_validator("options", "backbone_options", mode="before")
+    @classmethod
+    def _single_values(cls, options: Any) -> Any:
+        """Each a value by itself, and finite; what takes which is for the network to say."""
+        for name, value in options.items() if isinstance(options, Mapping) else ():
+            if not isinstance(value, Scalar):
+                raise ValueError(f"{name} takes a single value, not {value!r}")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{name} takes a finite number, not {value}")
+        return options
+
+    @field_validator("weights_digest")
+    @classmethod
+    def _bare(cls, digest: str | None) -> str | None:
+        """Runs recorded earlier have it in quotes among their overrides."""
+        return digest and digest.strip("'")
+
     @field_validator("mechanism")
     @classmethod
     def _one_notation(cls, mechanism: str) -> str:
@@ -62,16 +82,16 @@ class ModelConfig(Strict):
 class TrainConfig(Strict):
     """SGD recipe. Epochs count from 0; a step schedule decays when a listed epoch begins."""
 
-    epochs: int = Field(30, ge=1)
-    batch_size: int = Field(32, ge=1)
-    accumulation: int = Field(1, ge=1)  # batches per optimiser step; leftovers at an epoch's end are dropped
+    epochs: Count = 30
+    batch_size: Count = 32
+    accumulation: Count = 1  # batches per optimiser step; leftovers at an epoch's end are dropped
     learning_rate: float = Field(0.02, gt=0)
-    base_batch: int | None = Field(None, ge=1)  # if set, the rate is scaled by (batch_size * accumulation) / base_batch
+    base_batch: Count | None = None  # if set, the rate is scaled by (batch_size * accumulation) / base_batch
     momentum: float = Field(0.9, ge=0, lt=1)
     nesterov: bool = False
     weight_decay: float = Field(5e-4, ge=0)
     schedule: Literal["step", "cosine", "one-cycle", "constant"] = "step"
-    step_epochs: tuple[int, ...] = (20,)
+    step_epochs: tuple[Annotated[int, Field(ge=0)], ...] = (20,)
     step_factor: float = Field(0.1, gt=0, le=1)
     min_learning_rate: float = Field(0, ge=0)  # cosine: where it ends; scaled as the peak is, if it is
     warmup_epochs: float = Field(0, ge=0)  # one-cycle: length of its rising part
@@ -79,7 +99,7 @@ class TrainConfig(Strict):
     frozen_batch_norm: Literal["none", "all-but-first"] = "none"  # TSM's partial BN, off with its --npb
     precision: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = False
-    evaluate_every: int = Field(1, ge=1)  # epochs; the last epoch is always evaluated
+    evaluate_every: Count = 1  # epochs; the last epoch is always evaluated
 
     @model_validator(mode="after")
     def _rate_falls(self) -> TrainConfig:
@@ -156,7 +176,7 @@ def resolve(layers: Iterable[tuple[str, Mapping[str, Any]]], overrides: Iterable
 
     Args:
         layers: ``(where it comes from, nested settings)``; the source is named when a key of it is wrong.
-        overrides: ``key=value`` texts, value in YAML, e.g. ``train.epochs=3``; applied last.
+        overrides: ``key=value`` texts, e.g. ``train.epochs=3`` (`parse_override`); applied last.
 
     Raises:
         ConfigError: listing every fault: unknown keys with the nearest valid one, wrong types, values out of range.
@@ -178,24 +198,62 @@ def resolve(layers: Iterable[tuple[str, Mapping[str, Any]]], overrides: Iterable
     )
 
 
+def split_override(text: str) -> tuple[str, str]:
+    """``train.epochs=3`` → ``("train.epochs", "3")``; the value as it was typed.
+
+    Raises:
+        ConfigError: if there is no ``=``, no key or no value.
+    """
+    key, separator, value = text.partition("=")
+    key = key.strip()
+    if not separator or not re.fullmatch(r"[A-Za-z_][\w-]*(\.[\w-]+)*", key):
+        raise _not_understood(text)
+    if not value.strip():
+        raise ConfigError(f"'{key}' is given no value", given=text, allowed="key=value; null where it may be absent")
+    return key, value
+
+
 def parse_override(text: str) -> dict[str, Any]:
     """``train.epochs=3`` → ``{"train": {"epochs": 3}}``.
 
+    The value of a setting that is a text (a name, a path) is the text as it stands, but for ``null`` where that may be
+    absent; any other is read by `vidrepro.values.parse_value`.
+
     Raises:
-        ConfigError: if there is no ``=``, no key, or the value is not YAML.
+        ConfigError: if there is no ``=``, no key or no value, or a list without its second bracket.
     """
-    key, separator, value_text = text.partition("=")
-    try:
-        if not separator or not re.fullmatch(r"[A-Za-z_][\w-]*(\.[\w-]+)*", key.strip()):
-            raise ValueError
-        value = yaml.safe_load(value_text)
-    except (ValueError, yaml.YAMLError) as error:
-        raise ConfigError(
-            f"override '{text}' is not understood", given=text, allowed="key=value, e.g. train.epochs=3"
-        ) from error
-    for part in reversed(key.strip().split(".")):
+    key, written = split_override(text)
+    may_be = _values_of(key)
+    value: Any
+    if str in may_be:
+        value = None if written == "null" and type(None) in may_be else written
+    else:
+        try:
+            value = parse_value(written)
+        except ValueError as error:
+            raise _not_understood(text) from error
+        if may_be and isinstance(value, str) and value.startswith("["):
+            raise _not_understood(text)
+    for part in reversed(key.split(".")):
         value = {part: value}
     return value  # type: ignore[no-any-return]
+
+
+def _not_understood(text: str) -> ConfigError:
+    return ConfigError(f"override '{text}' is not understood", given=text, allowed="key=value, e.g. train.epochs=3")
+
+
+def _values_of(key: str) -> set[type]:
+    """The types a setting's value may have; empty for a key that is none, and for a network's options."""
+    annotation: Any = RunConfig
+    for part in key.split("."):
+        field = annotation.model_fields.get(part) if _is_section(annotation) else None
+        if field is None:
+            return set()
+        annotation = field.annotation
+    if get_origin(annotation) is Literal:
+        return {type(one) for one in get_args(annotation)}
+    return set(get_args(annotation)) if get_origin(annotation) in (Union, UnionType) else {annotation}
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
@@ -205,9 +263,11 @@ def load_yaml(path: Path) -> dict[str, Any]:
         ConfigError: if the file is missing, is not YAML (with its line), or is not a mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), CoreLoader)
     except OSError as error:
         raise ConfigError(f"cannot read '{path}': {error.strerror}", where=path) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"cannot read '{path}': it is not UTF-8", where=path) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where: Any = (path, mark.line + 1) if mark else path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -12,18 +12,29 @@ from vidrepro.errors import ConfigError
 
 
 class Strict(BaseModel):
-    """Refuses unknown keys; cannot be changed."""
+    """Refuses unknown keys, values of another type (``true`` is no number, 3.0 no whole one), inf and nan; frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _lists_are_tuples(cls, value: Any) -> Any:
+        """YAML and JSON have no tuples."""
+        return tuple(value) if isinstance(value, list) else value
+
+
+# Above any sense, below what an integer of C holds: more is a slip of the keyboard.
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Side = Annotated[int, Field(ge=8, le=16_384)]  # pixels
 
 
 class Protocol(Strict):
     """What a score was measured on: ``frames×crops×clips@size``, e.g. ``8x1x1@224``."""
 
-    frames: int = Field(ge=1)
-    crops: int = Field(ge=1)
-    clips: int = Field(ge=1)
-    size: int = Field(ge=8)
+    frames: Count
+    crops: Count
+    clips: Count
+    size: Side
 
     @property
     def views(self) -> int:
@@ -67,7 +78,7 @@ EVAL_CLIPS: dict[str, Sequence[int]] = {  # numbers of clips a rule of `DataConf
 class DataConfig(Strict):
     """How clips become tensors, in training and in evaluation (specs: TSM's loader and M2A's scripts)."""
 
-    frames: int = Field(8, ge=1)
+    frames: Count = 8
     train_sampling: Literal[
         "tsm-train",
         "tsm-val",
@@ -81,24 +92,32 @@ class DataConfig(Strict):
     eval_sampling: Literal[
         "tsm-val", "tsm-test", "strided", "stabn-release-sparse", "stabn-release-dense", "two-segments"
     ] = "tsm-val"
-    stride: int = Field(1, ge=1)  # of ``strided``: frames are so far apart; 1 = consecutive
-    train_resize: tuple[int, int] | None = None  # (height, width) frames are made before training's crop
-    train_size: int = Field(224, ge=8)  # side of the square crop fed to the network
+    stride: Count = 1  # of ``strided``: frames are so far apart; 1 = consecutive
+    train_resize: tuple[Side, Side] | None = None  # (height, width) frames are made before training's crop
+    train_size: Side = 224  # side of the square crop fed to the network
     crop: Literal["multi-scale", "centre", "random", "random-resized"] = "multi-scale"
     crop_scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
-    crop_max_distortion: int = Field(1, ge=0)
+    crop_max_distortion: int = Field(1, ge=0, le=1_000)
     crop_area: tuple[float, float] = (0.08, 1.0)  # of ``random-resized``: share of the frame
     crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)  # of ``random-resized``: width over height
     flip: Literal["none", "swap", "always"] = "none"
     colour_jitter: tuple[float, float, float, float] | None = None  # brightness, contrast, saturation, hue; ±
-    eval_short_side: int = Field(256, ge=8)  # frames are resized to this before the crop
-    eval_resize: tuple[int, int] | None = None  # (height, width) in place of eval_short_side
-    eval_size: int = Field(224, ge=8)
+    eval_short_side: Side = 256  # frames are resized to this before the crop
+    eval_resize: tuple[Side, Side] | None = None  # (height, width) in place of eval_short_side
+    eval_size: Side = 224
     eval_crops: Literal[1, 3] = 1
     eval_clips: int = Field(1, ge=1, le=10)
     eval_average: Literal["logits", "softmax"] = "logits"  # what the mean over a clip's views is taken of
     fold: str | None = None  # an official division into splits in place of the manifest's own, e.g. split2
     task: str | None = None  # another label set of the same clips, e.g. noun
+
+    @field_validator("eval_crops", mode="before")
+    @classmethod
+    def _is_a_number(cls, crops: Any) -> Any:
+        """A literal takes ``true`` for 1."""
+        if type(crops) is not int:
+            raise ValueError("expected 1 or 3")
+        return crops
 
     @field_validator("crop_scales")
     @classmethod

@@ -30,6 +30,13 @@ def results_folder(option: Path | str | None = None) -> Path:
     return Path(option or os.environ.get(RESULTS_VARIABLE) or "results")
 
 
+def unexpanded(path: Path) -> str | None:
+    """What to do about a path with a ``~`` that the shell left as it is; a path means what is written. None without."""
+    if not str(path).startswith("~"):
+        return None
+    return "'~' is a name here, because the shell did not replace it: write $HOME for your own folder"
+
+
 def is_prepared(data: Path, dataset: str) -> bool:
     """Whether a dataset's preparation is finished; its content may still be refused when it is read."""
     return (data / dataset / "manifest.csv").is_file()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from vidrepro.errors import ModelError, UnknownNameError
+from vidrepro.errors import ModelError, UnknownNameError, VidreproError
 from vidrepro.models import build_mechanism, build_model, takes_option
 from vidrepro.models.mechanisms import external_digest, resolve_mechanism, split_temporal_shift
 
@@ -202,3 +202,63 @@ def test_a_module_that_fails_is_named_with_its_error(own: Path) -> None:
     own.with_name("broken.py").write_text("import not_there_at_all\n")
     with pytest.raises(ModelError, match="ModuleNotFoundError: No module named 'not_there_at_all'"):
         build_mechanism("own_blocks.broken:Scale", 8, 2)
+
+
+TYPED = """
+from torch import nn
+
+
+class Typed(nn.Module):
+    def __init__(self, channels, frames, kernel: int = 3, scale: float = 1, plain=2, on: bool = False, name: str = "a",
+                 anything=None):
+        super().__init__()
+"""
+
+
+@pytest.fixture
+def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "typed_block.py").write_text(TYPED)
+    monkeypatch.chdir(tmp_path)
+    return "typed_block:Typed"
+
+
+@pytest.mark.parametrize(
+    ("written", "option", "value"),
+    [
+        *[
+            ("scale=1e-3", "scale", 1e-3),
+            ("scale=.5", "scale", 0.5),
+            ("scale=2", "scale", 2),
+            ("plain=1E5", "plain", 1e5),
+        ],
+        *[
+            ("kernel=010", "kernel", 10),
+            ("on=true", "on", True),
+            ("name=a: b", "name", "a: b"),
+            ("name=b #2", "name", "b #2"),
+        ],
+        *[("name='2024'", "name", "2024"), ("name=yes", "name", "yes"), ("name=[v2] b", "name", "[v2] b")],
+        *[("anything=null", "anything", None), ("anything=1:30", "anything", "1:30")],
+    ],
+)
+def test_an_option_of_ones_own_class_arrives_as_it_is_written(
+    typed: str, written: str, option: str, value: Any
+) -> None:
+    found = resolve_mechanism(f"{typed}({written})", "official", {}).options[option]
+    assert found == value and type(found) is type(value)
+    # beside the switch that is taken out of the text, too
+    rest, shift = split_temporal_shift(f"{typed}({written}, temporal_shift=true)")
+    assert shift and resolve_mechanism(rest, "official", {}).options[option] == value
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *["kernel=3.0", "kernel=true", "kernel='3'", "scale=.inf", "scale=.nan", "scale=1:30", "plain=true", "on=yes"],
+        *["on=1", "name=2024", "name=null", "anything=.inf", "kernel=", "kernle=3"],
+    ],
+)
+def test_an_option_of_ones_own_class_keeps_its_type_or_is_refused_by_name(typed: str, written: str) -> None:
+    with pytest.raises(VidreproError) as caught:
+        resolve_mechanism(f"{typed}({written})", "official", {})
+    assert written.partition("=")[0] in str(caught.value)

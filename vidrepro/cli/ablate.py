@@ -165,14 +165,15 @@ def _setting_of(job: Job, under: dict[str | None, Setting]) -> Setting:
 
 def _seeds(text: str) -> list[int]:
     from vidrepro.errors import ConfigError
+    from vidrepro.values import parse_value
 
     try:
-        seeds = [int(part) for part in text.split(",")]
-        if min(seeds) < 0:
+        seeds = [parse_value(part) for part in text.split(",")]
+        if not all(type(seed) is int and 0 <= seed <= options.MAX_SEED for seed in seeds):
             raise ValueError
     except ValueError as error:
         raise ConfigError(
-            "--seeds is not understood", given=text, allowed="whole numbers from 0, e.g. 0,1,2"
+            "--seeds is not understood", given=text, allowed=f"whole numbers from 0 to {options.MAX_SEED}, e.g. 0,1,2"
         ) from error
     return list(dict.fromkeys(seeds))
 
@@ -199,7 +200,7 @@ def _prepare_embedded(out: Console, setting: Setting, *, json: bool) -> None:
                 prepare_dataset(setting.dataset, data=setting.data)
         except BusyError as busy:
             if busy.given != waited_for:
-                out.print(f"waits for '{setting.dataset}', prepared by {busy.given}", markup=False)
+                out.print(f"waits for '{setting.dataset}', prepared by {busy.given}")
             waited_for = busy.given
             time.sleep(POLL_SECONDS)
 
@@ -237,7 +238,7 @@ def _run(out: Console, planned: Sequence[Job], results: Path, parallel: int, exe
                     out.print(_result_line(results, job))
                 elif job.held_by and (job.name, job.held_by) not in told:
                     told.add((job.name, job.held_by))
-                    out.print(f"waits for {_label(job)}, trained by {job.held_by}", markup=False)
+                    out.print(f"waits for {_label(job)}, trained by {job.held_by}")
 
         execute(planned, results, parallel=parallel, on_change=say)
         return
@@ -248,13 +249,15 @@ def _run(out: Console, planned: Sequence[Job], results: Path, parallel: int, exe
 
 def _status(jobs: Sequence[Job], results: Path) -> Any:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
     table.add_column("run")
     table.add_column("state")
     for job in jobs:
+        state: str | Text
         if job.finished:
-            state = f"[green]{_result_line(results, job).partition(': ')[2]}[/green]"
+            state = Text(_result_line(results, job).partition(": ")[2], style="green")
         elif job.progress:
             state = job.progress.line()
         else:

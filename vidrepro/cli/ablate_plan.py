@@ -75,7 +75,7 @@ def _print_plan(out: Console, part: Part, cells: list[dict[str, Any]], seeds: in
 
 
 def print_part(out: Console, part: Part, folds: str | None, seeds: str, results: Path) -> None:
-    out.print(f"[bold]{part.setting.sentence}[/bold]")
+    out.print(part.setting.sentence, style="bold")
     names = [name for name in part.under if name is not None]
     named = f"; folds {', '.join(names)}" if folds is not None or names else ""
     out.print(f"Preset '{part.setting.preset}'; seeds {seeds}{named}; results in {results}.")

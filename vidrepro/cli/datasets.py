@@ -38,20 +38,21 @@ class PrepareCommand(TyperCommand):
 
 def print_guide(out: Console, description: Description) -> None:
     """A dataset, where it comes from and what belongs to the download."""
-    from rich.markup import escape
+    from rich.text import Text
 
+    name = Text(description.name, style="bold")
     guide = description.guide
     if guide is None:
-        out.print(f"[bold]{description.name}[/bold]  {escape(description.content)}; {escape(description.origin)}")
+        out.print(name.append(f"  {description.content}; {description.origin}", style="not bold"))
         return
-    out.print(f"[bold]{description.name}[/bold]  {escape(guide.title)}: {escape(guide.content)}", soft_wrap=True)
+    out.print(name.append(f"  {guide.title}: {guide.content}", style="not bold"), soft_wrap=True)
     rows = [("page", guide.page), ("licence", guide.licence), ("registration", guide.registration)]
     rows += [("files" if not place else "", file) for place, file in enumerate(guide.files)]
     rows += [("not certain", guide.certainty)] if guide.certainty else []
-    for name, text in rows:
-        out.print(f"  [dim]{name:13}[/dim]{escape(text)}", soft_wrap=True)
-    out.print("  [dim]nothing is downloaded for you; then:[/dim]", end=" ")
-    out.print(f"vidrepro prepare {description.name} --root FOLDER\n", markup=False, soft_wrap=True)
+    for head, text in rows:
+        out.print(Text(f"  {head:13}", style="dim").append(text, style="not dim"), soft_wrap=True)
+    out.print("  nothing is downloaded for you; then:", style="dim", end=" ")
+    out.print(f"vidrepro prepare {description.name} --root FOLDER\n", soft_wrap=True)
 
 
 def print_list(out: Console, descriptions: Sequence[Description]) -> None:
@@ -62,7 +63,7 @@ def print_list(out: Console, descriptions: Sequence[Description]) -> None:
 
 def print_estimate(out: Console, name: str, found: Estimate) -> None:
     """What a preparation would find and take."""
-    say = lambda text: out.print(text, markup=False, soft_wrap=True)  # noqa: E731
+    say = lambda text: out.print(text, soft_wrap=True)  # noqa: E731
     if found.packed_bytes:
         say(f"to unpack: {found.packed_bytes / 1e9:.2f} GB of archives")
     for split, row in found.counts.items():

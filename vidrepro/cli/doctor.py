@@ -6,7 +6,7 @@ import typer
 
 from vidrepro.cli import options
 
-MARKS = {"ok": "[green]ok[/green]", "warning": "[yellow]!![/yellow]", "broken": "[red]no[/red]"}
+MARKS = {"ok": ("ok", "green"), "warning": ("!!", "yellow"), "broken": ("no", "red")}
 
 
 def doctor(data: options.Data = None, json: options.Json = False) -> None:
@@ -21,6 +21,7 @@ def doctor(data: options.Data = None, json: options.Json = False) -> None:
     from dataclasses import asdict
 
     from rich.table import Table
+    from rich.text import Text
 
     from vidrepro import __version__, files
     from vidrepro.cli.output import console, print_json
@@ -35,8 +36,10 @@ def doctor(data: options.Data = None, json: options.Json = False) -> None:
         for column in ("", "what", "name", "found"):
             table.add_column(column)
         for finding in findings:
-            remedy = f"\n[bold]remedy:[/bold] {finding.remedy}" if finding.remedy else ""
-            table.add_row(MARKS[finding.state], finding.topic, finding.name, finding.detail + remedy)
+            found = Text(finding.detail)
+            if finding.remedy:
+                found.append("\nremedy: ", style="bold").append(finding.remedy)
+            table.add_row(Text(*MARKS[finding.state]), finding.topic, finding.name, found)
         console().print(table)
     if broken:
         raise typer.Exit(1)

@@ -72,19 +72,18 @@ def ensemble(
         words = [one["protocol"], f"weight {one['weight']:.3g}"]
         if one["gmacs_per_view"] is not None:
             words.append(f"{one['gmacs_per_view']:.4g} GMACs a view x {one['views']}")
-        printer.print(f"{_line(one)}  {one['name']} ({', '.join(words)})", markup=False)
+        printer.print(f"{_line(one)}  {one['name']} ({', '.join(words)})")
     what = {"logits": "the runs' logits", "softmax": "the softmax of each run's scores"}[result["averaged"]]
     printer.print(
         f"{_line(result)}  all {len(result['members'])} together: mean of {what}, on {result['clips']} "
         f"{result['split']} clips ({result['protocol']}, {result['checkpoint']} checkpoints)",
-        markup=False,
     )
     costs, views = [one["gmacs_per_view"] for one in result["members"]], {one["views"] for one in result["members"]}
     if None not in costs and len(views) == 1:
-        printer.print(f"cost: {sum(costs):.4g} GMACs a view (conv + linear) x {views.pop()} views", markup=False)
-    printer.print(f"scores: {result['scores']}", markup=False)
+        printer.print(f"cost: {sum(costs):.4g} GMACs a view (conv + linear) x {views.pop()} views")
+    printer.print(f"scores: {result['scores']}")
     if lacking := incomplete_text(result["completeness"]):
-        printer.print(lacking, markup=False)
+        printer.print(lacking)
 
 
 def _line(measured: dict[str, Any]) -> str:

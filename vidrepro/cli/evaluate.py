@@ -64,7 +64,7 @@ def evaluate(
         f"excluded ({result['protocol']})\n{_cost_text(result)}scores: {result['scores']}"
     )
     if lacking := incomplete_text(result["completeness"]):
-        console().print(lacking, markup=False)
+        console().print(lacking)
 
 
 def _cost_text(result: dict[str, Any]) -> str:

@@ -54,7 +54,7 @@ def attention(
     """
     from vidrepro import files
     from vidrepro.cli.output import console, print_json
-    from vidrepro.explain.attention_energy import energies_of, is_embedded
+    from vidrepro.explain.attention_energy import energies_of, objects_known
     from vidrepro.explain.attention_strip import Drawing, check_drawing, show_attention, write_attention
     from vidrepro.explain.chosen_frames import chosen_frames
 
@@ -72,7 +72,7 @@ def attention(
     for clip in clips:
         shown = show_attention(network, clip, what)
         written = write_attention(shown, out or folder / "explain" / "attention", drawing, what)
-        on_object = [asdict(one) for one in energies_of(shown)] if is_embedded(network) else []
+        on_object = [asdict(one) for one in energies_of(shown)] if objects_known(network) else []
         records.append(shown.record() | {"files": written, "energy": on_object})
     if json:
         print_json(records)
@@ -82,14 +82,14 @@ def attention(
         verdict = "right" if record["right"] else "wrong"
         percent = f"{100 * record['probability']:.0f} %"
         heading = f"{record['clip']}: {record['true']}; predicted {record['predicted']} ({percent}, {verdict})"
-        printer.print(heading, markup=False)
+        printer.print(heading)
         for tap in record["taps"]:
             text = f"  {tap['what']} ({tap['name']}): {tap['least']:.3f} to {tap['largest']:.3f}"
             if tap["by_frame"]:
                 text += "; by frame " + " ".join(f"{value:.2f}" for value in tap["by_frame"])
-            printer.print(text + ("" if tap["drawn"] else "; not drawn: neither time nor H and W"), markup=False)
+            printer.print(text + ("" if tap["drawn"] else "; not drawn: neither time nor H and W"))
         for one in record["energy"]:
             inside, area, above = (100 * one[f"mask_{part}"] for part in ("share", "area", "floorless"))
             text = f"{inside:.1f} % on the moving object, {area:.1f} % of the picture (above its floor {above:.1f} %)"
-            printer.print(f"  {one['tap']}: {text}", markup=False)
-        printer.print(f"  written: {', '.join(record['files'].values())}", markup=False)
+            printer.print(f"  {one['tap']}: {text}")
+        printer.print(f"  written: {', '.join(record['files'].values())}")

@@ -51,9 +51,7 @@ def energy(
     from rich.table import Table
 
     printer = console()
-    printer.print(
-        f"{record['run']}: attention on object '{role}', {record['clips']} {record['split']} clips", markup=False
-    )
+    printer.print(f"{record['run']}: attention on object '{role}', {record['clips']} {record['split']} clips")
     table = Table(
         "attention", "within", "share of the picture", "of the attention", "ratio [95 %]", "above floor [95 %]"
     )

@@ -73,7 +73,7 @@ def gradcam(
         return
     printer = console()
     for record in records:
-        printer.print(f"[bold]{record['clip']}[/bold]: {record['networks'][0]['true']}")
+        printer.print(f"{record['clip']}: {record['networks'][0]['true']}")
         for one in record["networks"]:
             shares = " ".join(f"{100 * share:.0f}" for share in one["frame_shares"])
             verdict = "right" if one["right"] else "wrong"
@@ -84,4 +84,4 @@ def gradcam(
             if one["interpolated_in_time"]:
                 printer.print(f"    {one['layer']} has {one['map_size'][0]} positions in time, interpolated to frames")
         files_written = [record[kind] for kind in ("picture", "gif", "mp4", "arrays") if kind in record]
-        printer.print(f"  written: {', '.join(files_written)}", markup=False)
+        printer.print(f"  written: {', '.join(files_written)}")

@@ -67,13 +67,13 @@ def zoom(
     printer = console()
     for record in records:
         verdict = "right" if record["right"] else "wrong"
-        printer.print(f"{record['clip']}: {record['true']}; predicted {record['predicted']} ({verdict})", markup=False)
+        printer.print(f"{record['clip']}: {record['true']}; predicted {record['predicted']} ({verdict})")
         for branch, one in record["branches"].items():
             text = f"  {branch}: {one['predicted']} ({100 * one['probability']:.0f} %)"
-            printer.print(text, markup=False)
+            printer.print(text)
         for name, counts in record["peaks"].items():
-            printer.print(f"  {name} peaks by frame: {' '.join(map(str, counts))}", markup=False)
+            printer.print(f"  {name} peaks by frame: {' '.join(map(str, counts))}")
         if record["object_areas"]:
             areas = ", ".join(f"{name} {100 * area:.1f} %" for name, area in record["object_areas"].items())
-            printer.print(f"  the moving object fills: {areas}", markup=False)
-        printer.print(f"  written: {', '.join(record['files'].values())}", markup=False)
+            printer.print(f"  the moving object fills: {areas}")
+        printer.print(f"  written: {', '.join(record['files'].values())}")

@@ -99,9 +99,9 @@ def import_checkpoint(
                 f"read: {report.entry or 'the file'}; left out: {', '.join(report.left_out) or 'nothing'}", markup=False
             )
         for name, keys in lists.items():
-            say(f"{name.replace('_', ' ')}: {len(keys)}", markup=False)
+            say(f"{name.replace('_', ' ')}: {len(keys)}")
             for key in keys if name not in ("loaded", "unused") else ():
-                say(f"  {key}", markup=False)
+                say(f"  {key}")
     if not accepted:
         raise CheckpointError(
             f"the file is not the state dict of {mechanism} on {backbone} as {imported.record['project']} has it",
@@ -111,4 +111,4 @@ def import_checkpoint(
             where=file,
         )
     if not json:
-        say(f"imported for {mechanism} ({variant}) on {backbone}, {frames} frames: {out}", markup=False)
+        say(f"imported for {mechanism} ({variant}) on {backbone}, {frames} frames: {out}")

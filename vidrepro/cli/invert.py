@@ -22,7 +22,9 @@ def invert(
     how: Annotated[
         str, typer.Option("--how", help="invert (1 - M), mean (of the clip), or shuffle (over its frames).")
     ] = "invert",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the permutations of shuffle.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=options.MAX_SEED, help="Of the permutations of shuffle.")
+    ] = 0,
     protocol: options.Protocol = None,
     split: options.Split = None,
     checkpoint: options.Checkpoint = "best",
@@ -67,7 +69,7 @@ def invert(
         return
     printer = console()
     clips = f"{record['plain']['clips']:,} {record['split']} clips, {record['protocol']}"
-    printer.print(f"{record['run']} ({record['checkpoint']}), {clips}", markup=False)
+    printer.print(f"{record['run']} ({record['checkpoint']}), {clips}")
     printer.print(_table(record))
     kinds: dict[str, list[dict[str, Any]]] = {}
     for tap in record["taps"]:
@@ -77,10 +79,10 @@ def invert(
         change = "left as it is: no axis of time, or not computed"
         if moved:
             change = f"changed by {sum(moved) / len(moved):.3f} in the mean"
-        printer.print(f"{kind} in {len(taps)} place{'s' if len(taps) > 1 else ''}: {change}", markup=False)
+        printer.print(f"{kind} in {len(taps)} place{'s' if len(taps) > 1 else ''}: {change}")
     if lacking := incomplete_text(record["completeness"]):
-        printer.print(lacking, markup=False)
-    printer.print(f"written: {record['file']}, {record['scores']['probed']}", markup=False)
+        printer.print(lacking)
+    printer.print(f"written: {record['file']}, {record['scores']['probed']}")
 
 
 def _table(record: dict[str, Any]) -> Any:

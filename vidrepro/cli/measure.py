@@ -140,6 +140,8 @@ def measure(
 
 
 def _measure_paper(paper: str, table: str | None, overrides: list[str] | None, results: Any) -> list[dict[str, Any]]:
+    from rich.text import Text
+
     from vidrepro.cli.output import console
     from vidrepro.cost.papers import measure_paper
 
@@ -149,7 +151,7 @@ def _measure_paper(paper: str, table: str | None, overrides: list[str] | None, r
             table,
             overrides=overrides or (),
             results=results,
-            progress=lambda experiment: status.update(f"counting {experiment}"),
+            progress=lambda experiment: status.update(Text(f"counting {experiment}")),
         )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 
 def print_costs(out: Console, records: Sequence[dict[str, Any]]) -> None:
@@ -49,23 +50,29 @@ def print_costs(out: Console, records: Sequence[dict[str, Any]]) -> None:
         out.print(f"–  {reason} ({', '.join(concerned)})")
     for rule, mark in marks.items():
         description = next(record["rule_description"] for record in records if record["rule"] == rule)
-        out.print(f"[bold]{mark}[/bold]  {rule}: {description}")
+        out.print(f"{mark}  {rule}: {description}")
     measured = [record for record in records if not record["not_measured"]]
     uncounted = sorted({name.removeprefix("aten::") for record in measured for name in record["uncounted"]})
     if uncounted:
         out.print(f"not counted by fvcore: {', '.join(uncounted)} (calls of each: --json)")
     disagreements = [f"{r['experiment']}: {text}" for r in measured for text in r["cross_check"]["disagreements"]]
     for text in disagreements:
-        out.print(f"[red]the counters disagree[/red] on {text}")
+        out.print(f"the counters disagree on {text}", style="red")
     if measured and not disagreements:
         out.print("conv, linear and matrix products: three independent counters agree on every row")
 
 
-def _printed(record: dict[str, Any], name: str = "printed") -> str:
+MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: (" ", "")}
+
+
+def _printed(record: dict[str, Any], name: str = "printed") -> Text:
+    from rich.text import Text
+
     if record[name] is None:
-        return ""
-    mark = {True: " [green]✓[/green]", False: " [red]✗[/red]", None: ""}[record[f"matches_{name}"]]
-    return f"{record[name]:.{record[f'{name}_decimals']}f}{mark}"
+        return Text()
+    matches = record[f"matches_{name}"]
+    text = Text(f"{record[name]:.{record[f'{name}_decimals']}f}")
+    return text if matches is None else text.append(" ").append(*MARKS[matches])
 
 
 def print_rates(target: str, out: Console, records: Sequence[dict[str, Any]]) -> None:
@@ -130,18 +137,20 @@ def print_steps(out: Console, records: Sequence[dict[str, Any]]) -> None:
 
 def print_preparation(out: Console, records: Sequence[dict[str, Any]]) -> None:
     """A line for each figure, with its limit where it has one."""
+    from rich.text import Text
+
     for record in records:
-        limit, mark = "", ""
+        limit = ""
         if record["limit"] is not None:
             limit = f"   ({'at least' if record['at_least'] else 'at most'} {record['limit']:g})"
-            mark = "[green]✓[/green] " if record["good"] else "[red]✗[/red] "
-        out.print(f"{mark or '  '}{record['name']}: {record['value']:.2f} {record['unit']}{limit}")
+        mark = Text(*MARKS[record["good"] if limit else None])
+        out.print(mark.append(f" {record['name']}: {record['value']:.2f} {record['unit']}{limit}", style="default"))
 
 
 def print_leak(out: Console, found: Mapping[str, Any]) -> None:
     """What the order-blind network came to, and the verdict."""
     low, high = found["interval"]
-    verdict = "[red]something leaks[/red]" if found["leaks"] else "[green]no leak seen[/green]"
+    verdict = "something leaks" if found["leaks"] else "no leak seen"
     out.print(
         f"order-blind network, {found['epochs']} epochs: top-1 {found['top1']:.1f} % ({low:.1f} to {high:.1f} % on "
         f"{found['clips']} clips; on training clips {found['train_top1']:.1f} %), pair {found['pair']:.1f} %, "

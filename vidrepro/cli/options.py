@@ -8,7 +8,10 @@ from typing import Annotated
 import typer
 
 RunName = Annotated[str, typer.Argument(help="A run's id, the beginning of one, or its folder (vidrepro runs).")]
-SeedOfExperiment = Annotated[int, typer.Option("--seed", help="Of experiments: the run with this seed.")]
+MAX_SEED = 2**64 - 1  # torch's
+SeedOfExperiment = Annotated[
+    int, typer.Option("--seed", min=0, max=MAX_SEED, help="Of experiments: the run with this seed.")
+]
 DatasetOfExperiment = Annotated[str | None, typer.Option("--dataset", help="Of experiments: run on this dataset.")]
 PresetOfExperiment = Annotated[str | None, typer.Option("--preset", help="Of experiments: run with this preset.")]
 Protocol = Annotated[

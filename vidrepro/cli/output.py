@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def console(*, for_json: bool = False) -> Console:
-    """A rich console on stdout, or on stderr when stdout carries JSON alone."""
-    from rich.console import Console
+    """A console on stdout, or on stderr when stdout carries JSON alone; it prints every text as it stands."""
+    from vidrepro.terminal import PlainConsole
 
     # Outside a terminal rich would wrap at 80 columns and cut tables; a file or pipe has no width.
     width = None if (sys.stderr if for_json else sys.stdout).isatty() else 160
-    return Console(stderr=for_json, width=width, highlight=False)
+    return PlainConsole(stderr=for_json, width=width)
 
 
 @contextmanager
@@ -53,4 +53,4 @@ def print_run(out: Console, folder: Path) -> None:
         f"{record['seconds']:.0f} s"
     )
     if lacking := incomplete_text(record["dataset"].get("completeness")):
-        out.print(lacking, markup=False)
+        out.print(lacking)

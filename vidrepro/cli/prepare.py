@@ -54,7 +54,10 @@ def prepare(
         typer.Option("--preset", help="Version of the synthetic dataset: tiny, small or full \\[default: tiny]."),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="Other clips of the same kind (synthetic) \\[default: 0].")
+        int | None,
+        typer.Option(
+            "--seed", min=0, max=options.MAX_SEED, help="Other clips of the same kind (synthetic) \\[default: 0]."
+        ),
     ] = None,
     workers: Annotated[
         int | None,
@@ -134,7 +137,7 @@ def prepare_dataset(dataset: str, *, data: Path | None = None, json: bool = Fals
                     dataset=dataset,
                     progress=bar(f"preparing {dataset}", "clips"),
                     unpack_progress=bar("unpacking", "bytes"),
-                    say=lambda sentence: out.print(sentence, markup=False, soft_wrap=True),
+                    say=lambda sentence: out.print(sentence, soft_wrap=True),
                     **asked,
                 )
             )
@@ -146,14 +149,14 @@ def prepare_dataset(dataset: str, *, data: Path | None = None, json: bool = Fals
         print_json(summary)
         return
     clips = ", ".join(f"{count['ok']} {split}" + _bad_text(count["bad"]) for split, count in manifest.counts().items())
-    out.print(f"{manifest.name}: {clips} clips, {len(manifest.classes)} classes, in {manifest.folder}", markup=False)
+    out.print(f"{manifest.name}: {clips} clips, {len(manifest.classes)} classes, in {manifest.folder}")
     if summary["order_blind_ceiling"] is not None:
         pairs = len(manifest.info["reversal_pairs"])
         out.print(
             f"{pairs} pairs of classes are each other's time reversal: whatever ignores frame order cannot exceed "
             f"{100 * summary['order_blind_ceiling']:.1f} % on average (the order-blind ceiling)"
         )
-    out.print(f"fingerprint {manifest.fingerprint}", markup=False)
+    out.print(f"fingerprint {manifest.fingerprint}")
 
 
 def _estimate(dataset: str, *, data: Path | None = None, json: bool = False, **asked: Any) -> None:
@@ -224,13 +227,13 @@ def _verify(name: str, data: Path | None, *, json: bool) -> None:
     else:
         out = console()
         for one in problems[:SHOWN_PROBLEMS]:
-            out.print(f"{manifest.path}, line {one.line}: clip {one.clip}: {one.problem}", markup=False)
+            out.print(f"{manifest.path}, line {one.line}: clip {one.clip}: {one.problem}")
         if len(problems) > SHOWN_PROBLEMS:
             out.print(f"… and {len(problems) - SHOWN_PROBLEMS} more")
         verdict = f"{len(problems)} with a problem" if problems else "all as recorded"
-        out.print(f"{name}: {len(manifest.table)} clips, {verdict} (fingerprint {manifest.fingerprint})", markup=False)
+        out.print(f"{name}: {len(manifest.table)} clips, {verdict} (fingerprint {manifest.fingerprint})")
         if problems:
             again = prepare_command(name) if name in SOURCES else "put back the files that were there"
-            out.print(f"next: {again}", markup=False)
+            out.print(f"next: {again}")
     if problems:
         raise typer.Exit(1)

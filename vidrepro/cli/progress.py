@@ -15,9 +15,10 @@ SECONDS_BETWEEN_LINES = 60.0
 @contextmanager
 def progress_bars() -> Iterator[Callable[[str, str], Report]]:
     """Gives a function that makes bars from a label and a unit; each appears when it is first reported to."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress, ProgressColumn, Task, TimeRemainingColumn
     from rich.text import Text
+
+    from vidrepro.terminal import PlainConsole, bar_columns, visible
 
     class Done(ProgressColumn):
         def render(self, task: Task) -> Text:
@@ -25,13 +26,13 @@ def progress_bars() -> Iterator[Callable[[str, str], Report]]:
             rate = f", {_amount(task.speed, unit)}/s" if task.speed else ""
             return Text(f"{_amount(task.completed, unit)} of {_amount(task.total or 0, unit)}{rate}")
 
-    out = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), Done(), TimeRemainingColumn())
+    out = PlainConsole(stderr=True)
+    columns = (*bar_columns(), Done(), TimeRemainingColumn())
     with Progress(*columns, console=out, disable=not out.is_terminal) as display:
 
         def bar(label: str, unit: str) -> Report:
             if not out.is_terminal:
-                return _lines(label, unit)
+                return _lines(visible(label), unit)
             task = display.add_task(label, total=None, visible=False, unit=unit)
             return lambda done, total: display.update(task, completed=done, total=total, visible=True)
 

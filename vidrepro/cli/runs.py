@@ -32,7 +32,7 @@ def runs(results: options.Results = None, json: options.Json = False) -> None:
         return
     out = console()
     if not records and not collection.unfinished:
-        out.print(f"no runs in '{folder}'; next: vidrepro ablate m2a", markup=False)
+        out.print(f"no runs in '{folder}'; next: vidrepro ablate m2a")
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for head in ("run", "dataset", "backbone", "mechanism", "protocol"):
@@ -48,4 +48,4 @@ def runs(results: options.Results = None, json: options.Json = False) -> None:
     for name, who in held.items():
         table.add_row(name, Text(f"trained by {who}" if who else "not finished"))
     out.print(table)
-    out.print(f"{len(records)} finished, {len(collection.unfinished)} not finished, in {folder}", markup=False)
+    out.print(f"{len(records)} finished, {len(collection.unfinished)} not finished, in {folder}")

@@ -158,7 +158,7 @@ def _row(
     row: Row, dataset: str, preset: str | None, backbone: str | None, overrides: list[str] | None, data: Path
 ) -> dict[str, Any]:
     from vidrepro.experiments import select_setting
-    from vidrepro.experiments.overrides import require_some_row_takes
+    from vidrepro.experiments.parts import resolve_rows
     from vidrepro.report.describe import describe_row, describe_unrun_row
 
     setting = select_setting(
@@ -166,8 +166,8 @@ def _row(
     )
     if not row.is_trained:
         return describe_unrun_row(row) | {"sentence": setting.sentence}
-    require_some_row_takes([row], setting.overrides)
-    return describe_row(row, setting.resolve(row.id)) | {
+    ((_, config),) = resolve_rows(setting, [row])
+    return describe_row(row, config) | {
         "preset": setting.preset,
         "dataset": setting.dataset,
         "sentence": setting.sentence,
@@ -186,18 +186,17 @@ def _run_record(name: str, results: Path) -> dict[str, Any]:
 
 
 def _print_paper(out: Console, content: dict[str, Any]) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     from vidrepro.report.describe import network_text
 
-    out.print(f"[bold]{escape(content['title'])}[/bold]")
+    out.print(content["title"], style="bold")
     out.print(
         f"{content['authors']}. Code: {content['code']}. Dataset: {content['dataset_title']} ({content['dataset']})."
     )
     for table in content["tables"]:
         named = f"Table {table['table']} (section {table['section']}): {table['caption']}"
-        out.print(f"\n[bold]{escape(named)}[/bold]")
+        out.print(f"\n{named}", style="bold")
         shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for head in ("  experiment", "printed as", "top-1", "backbone", "mechanism"):
             shown.add_column(head, style="", header_style="dim")
@@ -205,24 +204,23 @@ def _print_paper(out: Console, content: dict[str, Any]) -> None:
             network = row["kind"] if row["kind"] != "trained" else network_text(row["model"])
             network += f", {row['frames']} frames" if row["frames"] else ""
             cells = (row["label"], str(row["top1"] if row["top1"] is not None else ""), row["backbone"], network)
-            shown.add_row(f"  {row['experiment']}", *map(escape, cells))
+            shown.add_row(f"  {row['experiment']}", *cells)
         out.print(shown)
         for doubt in table["doubts"]:
-            out.print(f"  doubt: {escape(doubt['text'])}", style="dim")
+            out.print(f"  doubt: {doubt['text']}", style="dim")
     _print_presets(out, content["presets"])
     differing = "Where the text and the released code differ" if content["code"] else "What the text leaves open"
-    out.print(f"\n[bold]{differing}[/bold]")
+    out.print(f"\n{differing}", style="bold")
     _print_differences(out, content["differences"])
 
 
 def _print_presets(out: Console, presets: list[dict[str, Any]]) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
-    out.print("\n[bold]Presets: the settings a row is run with, where the row does not say otherwise[/bold]")
+    out.print("\nPresets: the settings a row is run with, where the row does not say otherwise", style="bold")
     for preset in presets:
         used = f" (default for {', '.join(preset['used_for'])})" if preset["used_for"] else ""
-        out.print(f"  {preset['preset']}: {escape(preset['about'])}{used}")
+        out.print(f"  {preset['preset']}: {preset['about']}{used}")
         if preset["replace_backbone"]:
             replaced = ", ".join(f"{old} → {new}" for old, new in preset["replace_backbone"].items())
             out.print(f"    replaces the table's backbone: {replaced}")
@@ -261,17 +259,16 @@ def _print_differences(out: Console, content: list[dict[str, Any]]) -> None:
 
 
 def _print_row(out: Console, content: dict[str, Any]) -> None:
-    from rich.markup import escape
 
     from vidrepro.report.describe import flat_settings
 
     printed = ", ".join(f"{name} {value}" for name, value in content["printed"].items() if value is not None)
-    out.print(f"[bold]{content['experiment']}[/bold]: Table {content['table']}, {escape(content['label'])}")
+    out.print(f"{content['experiment']}: Table {content['table']}, {content['label']}", style="bold")
     out.print(f"printed: {printed}")
     if "config" not in content:
-        out.print(f"Not trained here: {escape(content['kind'])}")
+        out.print(f"Not trained here: {content['kind']}")
         return
-    out.print(escape(content["sentence"]))
+    out.print(content["sentence"])
     out.print(f"Preset '{content['preset']}', config {content['config_fingerprint']}:")
     _print_pairs(out, flat_settings(content["config"]))
     out.print("What the mechanism and the backbone can be told with --set:")
@@ -308,7 +305,7 @@ def _print_dataset(out: Console, content: dict[str, Any]) -> None:
 def _print_run(out: Console, content: dict[str, Any]) -> None:
     from vidrepro.report.describe import flat_settings
 
-    out.print(f"[bold]{content['id']}[/bold]")
+    out.print(content["id"], style="bold")
     shown = {key: content[key] for key in ("best", "last", "protocol", "seed", "dataset", "backbone", "environment")}
     shown |= {key: content.get(key) for key in ("seconds", "paper_setting", "config_fingerprint")}
     _print_pairs(out, shown)

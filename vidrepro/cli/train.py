@@ -12,7 +12,7 @@ from vidrepro.cli import options
 
 def train(
     experiment: Annotated[str, typer.Argument(help="A row's id, e.g. m2a/table1/m2a (vidrepro show m2a lists them).")],
-    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=options.MAX_SEED)] = 0,
     dataset: options.Dataset = "auto",
     preset: options.Preset = None,
     backbone: options.Backbone = None,
@@ -45,6 +45,7 @@ def train(
     from vidrepro import files
     from vidrepro.cli.output import console, interruptible, print_run
     from vidrepro.errors import BusyError
+    from vidrepro.experiments.parts import resolve_rows
     from vidrepro.experiments.setting import select_setting
     from vidrepro.experiments.start import start_from
     from vidrepro.training.ablation import BUSY
@@ -65,7 +66,9 @@ def train(
         start,
         results_folder,
     )
-    config = setting.resolve(experiment)
+    # an ablation has asked for all its rows together: not each of them takes every option
+    rows = [setting.paper.row(experiment)]
+    ((_, config),) = resolve_rows(setting, rows, options_checked=progress_file is not None)
     manifest = setting.load_manifest()
     out = console()
     out.print(setting.sentence)
@@ -90,12 +93,12 @@ def train(
                 restart=not resume,
                 reporter=reporter,
                 stop=stop,
-                say=lambda sentence: out.print(sentence, markup=False),
+                say=out.print,
             )
         except BusyError as error:
             if progress_file is None:
                 raise
-            out.print(str(error), markup=False)
+            out.print(str(error))
             raise typer.Exit(BUSY) from error  # the ablation that asked for the run waits for it, and does others
         finally:
             if isinstance(reporter, ConsoleReporter):
@@ -105,4 +108,6 @@ def train(
 
 def with_weights(overrides: list[str] | None, weights: Path | None) -> list[str]:
     """``--weights FILE`` is a short form of ``--set model.weights=FILE``."""
-    return [*(overrides or []), *([f"model.weights={weights}"] if weights else [])]
+    from vidrepro.experiments.overrides import weights_override
+
+    return [*(overrides or []), *([weights_override(weights)] if weights else [])]

@@ -54,6 +54,11 @@ def complete_info(info: Mapping[str, Any]) -> dict[str, Any]:
         raise ManifestError(f"dataset.json cannot hold this: {error}", given=dict(info)) from error
 
 
+def is_embedded(info: Mapping[str, Any]) -> bool:
+    """Whether our generator made the dataset, so that it is known where its objects are: no download has a seed."""
+    return info.get("seed") is not None
+
+
 def read_info(path: Path, name: str) -> dict[str, Any]:
     """The checked content of a dataset.json.
 

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from vidrepro.config import RunConfig, parse_override
+from vidrepro.config import START_RUN, RunConfig, parse_override, split_override
 from vidrepro.errors import ConfigError, closest
 from vidrepro.experiments.papers import Row
 from vidrepro.files import file_digest
 
 PRETRAINED = "pretrained:"  # in front of a file, as weights: see `for_row`
+_WEIGHTS, _DIGEST = "model.weights=", "model.weights_digest="
+
+
+def weights_override(path: Path) -> str:
+    """What ``--weights FILE`` is short for; a file whose name would be read as a word of this setting's is still meant.
+
+    ``imagenet``, ``null``, and what begins with ``run:`` or `PRETRAINED`.
+    """
+    text = str(path)
+    is_word = text in ("imagenet", "null") or text.startswith((START_RUN, PRETRAINED))
+    return f"{_WEIGHTS}{os.curdir + os.sep if is_word else ''}{text}"
 
 
 def applicable_overrides(row: Row, overrides: Iterable[str]) -> list[str]:
@@ -53,38 +65,37 @@ def for_row(row: Row, overrides: Iterable[str]) -> list[str]:
     from that row all the same, which started from them.
     """
     texts = list(overrides)
-    if not any(text.startswith(f"model.weights={PRETRAINED}") for text in texts):
+    if not any(text.startswith(f"{_WEIGHTS}{PRETRAINED}") for text in texts):
         return texts
     if row.starts_from is not None:
-        return [text for text in texts if not text.startswith("model.weights")]
-    return [text.replace(f"model.weights={PRETRAINED}", "model.weights=", 1) for text in texts]
+        return [text for text in texts if not text.startswith((_WEIGHTS, _DIGEST))]
+    return [text.replace(f"{_WEIGHTS}{PRETRAINED}", _WEIGHTS, 1) for text in texts]
 
 
 def replaces_start(overrides: Iterable[str]) -> bool:
     """Whether overrides say what rows start from in the place of the rows that they start from otherwise."""
-    return any(
-        text.startswith("model.weights") and not text.startswith(f"model.weights={PRETRAINED}")
-        for text in overrides
-        if not text.startswith("model.weights_digest")
-    )
+    return any(text.startswith(_WEIGHTS) and not text.startswith(f"{_WEIGHTS}{PRETRAINED}") for text in overrides)
 
 
 def with_weights_digest(overrides: Iterable[str]) -> tuple[str, ...]:
     """Add the digest of a file of start weights, so that it, not the file's name, identifies the run.
 
+    Blanks around keys are taken off.
+
     Raises:
-        ConfigError: if a digest is given that is not the file's.
+        ConfigError: for what is no override, or if a digest is given that is not the file's.
     """
-    texts = [text for text in overrides if "weights_digest" not in text]
-    given = [_leaf(text) for text in overrides if "weights_digest" in text]
-    path = next((_leaf(text) for text in reversed(texts) if text.startswith("model.weights=")), None)
+    every = ["=".join(split_override(text)) for text in overrides]
+    texts = [text for text in every if not text.startswith(_DIGEST)]
+    given = [_leaf(text) for text in every if text.startswith(_DIGEST)]
+    path = next((_leaf(text) for text in reversed(texts) if text.startswith(_WEIGHTS)), None)
     path = path.removeprefix(PRETRAINED) if isinstance(path, str) else path
-    if not isinstance(path, str) or not Path(path).is_file():
-        return (*texts, *(text for text in overrides if "weights_digest" in text))
+    if not isinstance(path, str) or not Path(path).is_file() or path == "imagenet":
+        return tuple(every)
     digest = file_digest(Path(path))
-    if given and given[-1] != digest:
-        raise ConfigError("the weights are not the ones asked for", given=f"{path}: {digest}", allowed=str(given[-1]))
-    return (*texts, f"model.weights_digest='{digest}'")  # quoted: YAML could read a number
+    if given and given[-1].strip("'") != digest:
+        raise ConfigError("the weights are not the ones asked for", given=f"{path}: {digest}", allowed=given[-1])
+    return (*texts, f"{_DIGEST}{digest}")
 
 
 def with_mechanism_digest(config: RunConfig) -> RunConfig:
@@ -103,7 +114,7 @@ def with_mechanism_digest(config: RunConfig) -> RunConfig:
 
 def _option(text: str) -> str | None:
     """The option that an override of the form ``model.options.NAME=…`` is about."""
-    key = text.partition("=")[0].strip()
+    key = split_override(text)[0]
     return key.removeprefix("model.options.") if key.startswith("model.options.") else None
 
 
@@ -115,7 +126,7 @@ def _leaf(text: str) -> Any:
 
 
 def _mechanism(row: Row, overrides: Iterable[str]) -> str:
-    asked = [_leaf(text) for text in overrides if text.partition("=")[0].strip() == "model.mechanism"]
+    asked = [_leaf(text) for text in overrides if split_override(text)[0] == "model.mechanism"]
     return str(asked[-1] if asked else row.model.get("mechanism", "none"))
 
 

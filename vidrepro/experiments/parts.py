@@ -12,7 +12,7 @@ from vidrepro.errors import ConfigError
 from vidrepro.experiments.lookup import load_paper
 from vidrepro.experiments.overrides import replaces_start, require_some_row_takes
 from vidrepro.experiments.papers import Row
-from vidrepro.experiments.resolution import select_rows
+from vidrepro.experiments.resolution import load_preset, select_rows
 from vidrepro.experiments.setting import FOLD_KEY, Setting, settings_of_tables
 from vidrepro.experiments.start import start_from
 from vidrepro.files import is_prepared
@@ -70,19 +70,49 @@ def find_parts(
         setting = start_from(setting, start, results)
         needed = source.trained_rows if replaces_start(setting.overrides) else source.runs_needed
         trained = list({row.id: row for chosen in own for row in needed(chosen)}.values())
-        parts.append(Part(setting, own, under, [pair for one in under.values() for pair in _resolve(one, trained)]))
+        parts.append(Part(setting, own, under, [pair for one in under.values() for pair in resolve_rows(one, trained)]))
     return parts
 
 
-def _resolve(setting: Setting, rows: Sequence[Row]) -> list[tuple[str, RunConfig]]:
-    """Every row's config."""
+def resolve_rows(
+    setting: Setting, rows: Sequence[Row], *, options_checked: bool = False
+) -> list[tuple[str, RunConfig]]:
+    """Every row's id and config, before anything is written.
+
+    Args:
+        setting: how they are resolved.
+        rows: those that are trained.
+        options_checked: whether it is known that each option is taken by some row, of these or of others.
+
+    Raises:
+        VidreproError: for a setting or option that nobody takes, with the nearest name, or a network that cannot be
+            built.
+    """
     from vidrepro.models import check_config
 
-    require_some_row_takes(rows, setting.overrides)
+    if not options_checked:
+        require_some_row_takes(rows, setting.overrides)
+    _check_backbones(setting.preset)
     resolved = [(row.id, setting.resolve(row.id)) for row in rows]
     for _, config in resolved:
         check_config(config.model)
     return resolved
+
+
+def _check_backbones(preset: str) -> None:
+    """Refuse a preset that is about a backbone nobody knows, or gives one an option that it has not.
+
+    Raises:
+        UnknownNameError: with the nearest name.
+        ModelError: for a value that an option does not take.
+    """
+    from vidrepro.models.backbones import resolve_backbone
+
+    content = load_preset(preset)
+    for name in (*content.replace_backbone, *content.replace_backbone.values(), *content.for_backbone):
+        resolve_backbone(name, {})
+    for name, options in content.backbone_options.items():
+        resolve_backbone(name, options)
 
 
 def _settings_of_folds(setting: Setting, folds: str | None) -> dict[str | None, Setting]:

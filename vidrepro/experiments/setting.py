@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidrepro.config import RunConfig
+from vidrepro.errors import ConfigError
 from vidrepro.experiments.lookup import load_paper
 from vidrepro.experiments.overrides import with_weights_digest
 from vidrepro.experiments.papers import Paper, Table
@@ -152,6 +153,10 @@ def _setting(
     data: Path,
     folds: tuple[str, ...] = (),
 ) -> Setting:
+    if any(text.startswith("dataset=") for text in overrides):
+        raise ConfigError(
+            "--set cannot change the dataset, on which more depends", given=choice.name, hint="say --dataset"
+        )
     name = preset or default_preset(choice.name)
     load_preset(name)  # refuse a wrong name before anything is done
     return Setting(paper, choice.name, name, backbone, overrides, choice.reason, data, folds)

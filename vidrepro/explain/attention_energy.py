@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vidrepro.data.dataset_info import is_embedded
 from vidrepro.data.synthetic.annotations import Annotations, load_annotations
 from vidrepro.data.synthetic.draws import GENERATOR_VERSION
 from vidrepro.data.synthetic.generator import render_clip
@@ -52,11 +53,6 @@ class MeanRatio:
     clips: int
 
 
-def is_embedded(network: Network) -> bool:
-    """Whether the network's dataset is an embedded one, whose objects are known."""
-    return "settings" in network.manifest.info and "seed" in network.manifest.info
-
-
 def annotations_of(network: Network, clip_id: str) -> Annotations:
     """What the generator knows about a clip: from the dataset's annotations, or, where they are gone, made again.
 
@@ -64,16 +60,34 @@ def annotations_of(network: Network, clip_id: str) -> Annotations:
         DataError: if the dataset is no embedded one, or was made by another version of the generator and keeps no
             annotations.
     """
+    require_known_objects(network)
     manifest = network.manifest
-    if not is_embedded(network):
-        raise DataError(
-            f"of '{manifest.name}' nobody knows where its objects are",
-            allowed="an embedded dataset (vidrepro prepare synthetic)",
-        )
     kept = manifest.root / "annotations" / f"{clip_id}.npz"
     if kept.is_file():
         return load_annotations(kept)
     return made_again(manifest.info, clip_id, manifest.clip(clip_id).label)[1]
+
+
+def require_known_objects(network: Network) -> None:
+    """Refuse a dataset that was filmed.
+
+    Raises:
+        DataError: if the network's dataset is no embedded one.
+    """
+    if not is_embedded(network.manifest.info):
+        raise DataError(
+            f"of '{network.manifest.name}' nobody knows where its objects are",
+            given=f"{network.run}, trained on {network.manifest.name}",
+            allowed="a run on an embedded dataset (vidrepro prepare synthetic)",
+            hint="'vidrepro explain attention' shows where the attention lies",
+        )
+
+
+def objects_known(network: Network) -> bool:
+    """Whether `annotations_of` can tell: the embedded generator made the clips, this version of it or with notes."""
+    manifest = network.manifest
+    kept = manifest.info["version"] == GENERATOR_VERSION or (manifest.root / "annotations").is_dir()
+    return is_embedded(manifest.info) and kept
 
 
 def made_again(info: dict[str, Any], clip_id: str, label: int) -> tuple[NDArray[np.uint8], Annotations]:
@@ -183,6 +197,7 @@ def measure_energy(network: Network, clips: int, *, what: str | None = None, rol
         ModelError: if the network has no spatial attention.
         DataError: see `object_masks`; also if the object is in none of the clips.
     """
+    require_known_objects(network)  # before any clip is decoded
     ids = some_clips(network, clips)
     shown = [show_attention(network, clip, what) for clip in ids]
     classes = {each.clip.id: network.classes[each.clip.label] for each in shown}

@@ -24,7 +24,7 @@ def chosen_frames(text: str | None, frames: int) -> tuple[int, ...] | None:
     if text is None:
         return None
     words = [word.strip() for word in text.split(",")]
-    if not all(word.isdigit() and int(word) > 0 for word in words):
+    if not all(word.isdecimal() and int(word) > 0 for word in words):
         raise ConfigError("no frames", given=text, allowed="a number such as 8, or frames such as 1,4,7")
     if len(words) == 1:
         return _evenly(frames, int(words[0]))

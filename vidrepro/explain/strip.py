@@ -10,17 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import numpy as np
-from matplotlib import colormaps, pyplot
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from vidrepro.drawing import colormaps, pyplot
 from vidrepro.files import atomic_file
 
 COLOURS = "viridis"  # blue is nothing, yellow the largest value

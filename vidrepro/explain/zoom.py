@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vidrepro.errors import ModelError
-from vidrepro.explain.attention_energy import is_embedded, object_masks
+from vidrepro.explain.attention_energy import object_masks, objects_known
 from vidrepro.explain.clips import Network, ShownClip
 from vidrepro.models.networks.saliency import resample
 from vidrepro.models.networks.sparse_spatial import SparseSpatialNetwork, Zoom
@@ -85,7 +85,7 @@ class ShownZoom:
 
         None for a dataset of which nobody knows where its objects are.
         """
-        if not is_embedded(self.network):
+        if not objects_known(self.network):
             return None
         mask = torch.as_tensor(object_masks(self.network, self.clip)[0]).to(self.zoom.grid_dis)[:, None]
         areas = {"original": float(mask.mean())}

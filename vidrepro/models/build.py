@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from vidrepro.models.mechanisms import (
     resolve_mechanism,
     split_temporal_shift,
 )
-from vidrepro.models.options import require_positive_integer, require_switch
+from vidrepro.models.options import is_number, require_positive_integer, require_switch
 from vidrepro.models.weights import check_weights, load_file, load_imagenet
 
 
@@ -189,13 +188,13 @@ def _resolve(
     more_options: Mapping[str, Any],
 ) -> _Plan:
     """Everything that can be said about the arguments of `build_model` before anything is built or read."""
-    if not _is_number(dropout) or not 0 <= dropout < 1:
+    if not is_number(dropout) or not 0 <= dropout < 1:
         raise ModelError("dropout is a probability", given=repr(dropout), allowed="0 <= dropout < 1")
-    if not _is_number(head_std) or not 0 < head_std < math.inf:
+    if not is_number(head_std) or head_std <= 0:
         raise ModelError("head_std is a standard deviation", given=repr(head_std), allowed="a number above 0")
     mechanism, shift_in_spec = split_temporal_shift(mechanism)
     shift = require_switch("temporal_shift", temporal_shift) or shift_in_spec
-    of_mechanism, of_backbone = _sort_options(backbone, mechanism, options, backbone_options, more_options)
+    of_mechanism, of_backbone = sort_options(backbone, mechanism, options, backbone_options, more_options)
     resolved = resolve_mechanism(mechanism, variant, of_mechanism)
     if resolved.name == "tsm":
         resolved, shift = resolve_mechanism("none", variant, {}), True
@@ -221,18 +220,19 @@ def _require_whole_network_fits(mechanism: str, backbone: str, temporal_shift: b
         raise ModelError(f"mechanism '{mechanism}' has no temporal shift", given="temporal_shift=True")
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _sort_options(
+def sort_options(
     backbone: str,
     mechanism: Spec,
     options: Mapping[str, Any],
     backbone_options: Mapping[str, Any],
     more: Mapping[str, Any],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Give every option of `more` to the backbone or the mechanism, whichever declares it."""
+    """All options of the mechanism, and of the backbone: `options`, `backbone_options`, and those of `more`.
+
+    Raises:
+        UnknownNameError: for one of `more` that neither declares.
+        ModelError: for one that is given twice.
+    """
     mechanism_name, _ = parse_spec(mechanism)
     of_backbone = backbone_entry(backbone).options
     of_mechanism = mechanism_entry(mechanism_name).options

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vidrepro.errors import CheckpointError, ModelError, unknown_name
 from vidrepro.files import atomic_file, file_digest
-from vidrepro.models.build import backbone_names, build_model
+from vidrepro.models.build import backbone_names, build_model, sort_options
 from vidrepro.models.loading import compare, readings
 from vidrepro.models.mechanisms import build_mechanism, resolve_mechanism
 from vidrepro.models.mechanisms.aia import TABLE_COMPOSITIONS
@@ -101,7 +101,7 @@ def import_checkpoint(
         _require_frames(tensors, frames, path)
     if mechanism is None:
         raise _mechanism_is_needed(tensors, network, classes, source, path)
-    model = network.build(mechanism, classes, variant=variant, temporal_shift=temporal_shift, **(options or {}))
+    model = network.build(mechanism, classes, variant=variant, temporal_shift=temporal_shift, options=options)
     report = load_official_state(model, tensors, source=source, strict=False, where=path)
     report.entry, report.left_out[:] = released.entry, released.left_out
     state = model.state_dict()
@@ -135,11 +135,33 @@ class _Network:
     frames: int
     channels: int | None = None
 
-    def build(self, mechanism: str, classes: int | None, **options: Any) -> nn.Module:
+    def build(
+        self,
+        mechanism: str,
+        classes: int | None,
+        *,
+        variant: str = "official",
+        temporal_shift: bool = False,
+        options: Mapping[str, Any] | None = None,
+    ) -> nn.Module:
+        given = options or {}
         if self.channels is not None:
-            return build_mechanism(mechanism, self.channels, self.frames, **options)
+            resolve_mechanism(mechanism, variant, given)  # a name that is none of its options could be an argument's
+            return build_mechanism(
+                mechanism, self.channels, self.frames, variant, temporal_shift=temporal_shift, **given
+            )
         assert classes is not None
-        return build_model(self.backbone, mechanism, frames=self.frames, classes=classes, **options)
+        of_mechanism, of_backbone = sort_options(self.backbone, mechanism, {}, {}, given)
+        return build_model(
+            self.backbone,
+            mechanism,
+            frames=self.frames,
+            classes=classes,
+            variant=variant,
+            temporal_shift=temporal_shift,
+            options=of_mechanism,
+            backbone_options=of_backbone,
+        )
 
     def identity(self, model: nn.Module, mechanism: str, variant: str, options: Mapping[str, Any]) -> dict[str, Any]:
         if self.channels is None:
@@ -232,7 +254,7 @@ def fitting_mechanisms(
             continue
         try:
             with torch.device("meta"):  # names and shapes are enough
-                model = network.build(spec, classes, **({"temporal_shift": True} if shift else {}))
+                model = network.build(spec, classes, temporal_shift=shift)
             report = compare(model, used, released_names(model, source))
         except ModelError:  # the released code has no such network
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,10 +47,22 @@ def positive_number(default: float, meaning: str) -> Option:
     """An option that multiplies something."""
     return Option(
         default,
-        lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf"),
+        lambda value: is_number(value) and value > 0,
         "a number above 0",
         meaning,
     )
+
+
+def argument_of_ones_own(default: Any, annotation: object) -> Option:
+    """A keyword argument of a user's own class: of the type it is annotated with, or else of its default's.
+
+    Without an annotation a default of 1 may stand for a number of any kind.
+    """
+    kind = getattr(annotation, "__name__", annotation)  # a text under postponed annotations
+    if kind not in _TYPES:
+        kind = "float" if type(default) is int else type(default).__name__
+    accepts, allowed = _TYPES.get(str(kind), (is_finite, "anything but inf and nan"))
+    return Option(default, accepts, allowed, "a keyword argument of the class")
 
 
 def switch(default: bool, meaning: str) -> Option:
@@ -57,9 +70,32 @@ def switch(default: bool, meaning: str) -> Option:
     return Option(default, lambda value: isinstance(value, bool), "true, false", meaning)
 
 
+def is_integer(value: object) -> bool:
+    """Whether `value` is an int and not a bool."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def is_positive_integer(value: object) -> bool:
     """Whether `value` is an int (not a bool) of at least 1."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return is_integer(value) and value >= 1  # type: ignore[operator]
+
+
+def is_finite(value: object) -> bool:
+    """Whether `value` is anything but an infinite number or nan."""
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def is_number(value: object) -> bool:
+    """Whether `value` is a finite number (not a bool)."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and is_finite(value)
+
+
+_TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {  # of a user's own class's arguments, as Python calls them
+    "bool": (lambda value: isinstance(value, bool), "true, false"),
+    "int": (is_integer, "a whole number"),
+    "float": (is_number, "a finite number"),
+    "str": (lambda value: isinstance(value, str), "a text, in quotes if it could be read otherwise: '2024'"),
+}
 
 
 def require_positive_integer(name: str, value: object) -> None:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from vidrepro.errors import CheckpointError
+from vidrepro.files import unexpanded
 from vidrepro.models.provenance import RECORD
 
 # Where training code keeps a network, the first found is taken; averages of weights only where there is nothing else.
@@ -74,7 +75,8 @@ def require_file(path: Path) -> None:
         hint = "name the file in it; a run of vidrepro is started from with --from"
         raise CheckpointError(f"the weight file '{path}' is a folder", given=path, hint=hint)
     if not path.is_file():
-        raise CheckpointError(f"there is no weight file '{path}'", given=path, hint="check the path")
+        hint = {"imagenet": "for ImageNet weights say --set model.weights=imagenet"}.get(str(path), "check the path")
+        raise CheckpointError(f"there is no weight file '{path}'", given=path, hint=unexpanded(path) or hint)
 
 
 def read_state_dict(path: Path) -> StateDict:

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import numpy as np
-from matplotlib import pyplot
 from matplotlib.axes import Axes
 
+from vidrepro.drawing import pyplot
 from vidrepro.errors import ResultsError
 from vidrepro.files import atomic_file
 from vidrepro.report.compare import ClassDifference, Comparison, signed

@@ -5,13 +5,9 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import numpy as np
-from matplotlib import colormaps, pyplot
 
+from vidrepro.drawing import colormaps, pyplot
 from vidrepro.errors import ConfigError
 from vidrepro.files import atomic_file
 from vidrepro.report.compare_several import SeveralCompared

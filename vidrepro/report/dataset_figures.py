@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import numpy as np
-from matplotlib import pyplot
 
 from vidrepro.data.manifest import Manifest
+from vidrepro.drawing import pyplot
 from vidrepro.files import atomic_file
 
 NAMED_CLASSES = 40  # more are drawn as thin bars, most frequent first, without their names

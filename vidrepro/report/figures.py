@@ -6,12 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-from matplotlib import pyplot
-
+from vidrepro.drawing import pyplot
 from vidrepro.errors import ResultsError
 from vidrepro.experiments import Paper
 from vidrepro.files import atomic_file

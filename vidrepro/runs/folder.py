@@ -149,7 +149,8 @@ def start_weights(results: Path, weights: str | None, dataset_fingerprint: str, 
         return None
     wanted = weights.removeprefix(START_RUN)
     end = f"_{wanted[:8]}_{dataset_fingerprint[:8]}_s{seed}"
-    folders = [path for path in runs_folder(results).glob(f"*{end}") if (path / RUN_FILE).is_file()]
+    finished = (path.parent for path in runs_folder(results).glob(f"*/{RUN_FILE}"))
+    folders = [path for path in finished if path.name.endswith(end)]
     if len(folders) != 1:
         raise CheckpointError(
             f"there is no finished run to start from with this config, dataset and seed {seed}",

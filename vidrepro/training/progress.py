@@ -73,14 +73,12 @@ class ConsoleReporter:
     """A rich progress line on a terminal; a plain line every half minute elsewhere."""
 
     def __init__(self, title: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as RichProgress
 
-        self._console = Console(stderr=True)
-        self._bar = RichProgress(
-            TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.fields[line]}"), console=self._console
-        )
+        from vidrepro.terminal import PlainConsole, bar_columns
+
+        self._console = PlainConsole(stderr=True)
+        self._bar = RichProgress(*bar_columns("line", width=24), console=self._console)
         self._task = self._bar.add_task(title, total=1.0, line="starting")
         self._next = 0.0
 
@@ -92,7 +90,7 @@ class ConsoleReporter:
             self._bar.update(self._task, completed=progress.share, line=progress.line())
             self._next = time.monotonic() + 0.2
         else:
-            self._console.print(progress.line(), soft_wrap=True)
+            self._console.print(progress.line())
             self._next = time.monotonic() + 30
 
     def close(self) -> None:

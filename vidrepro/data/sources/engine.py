@@ -30,7 +30,7 @@ from vidrepro.data.sources.official import Catalogue, Entry, OfficialDataset
 from vidrepro.data.sources.parallel import usable_cores
 from vidrepro.data.table import NO_SPLIT
 from vidrepro.errors import ConfigError, DataError, ManifestError, unknown_name
-from vidrepro.files import atomic_write_text, fingerprint, not_writable
+from vidrepro.files import atomic_write_text, fingerprint, not_writable, unexpanded
 
 if TYPE_CHECKING:
     from vidrepro.data.sources.estimate import Estimate
@@ -153,12 +153,13 @@ def check_options(dataset: OfficialDataset, options: Options) -> Path:
             allowed="--root FOLDER, where it lies",
             hint=f"vidrepro prepare {dataset.NAME} --help tells where to get it",
         )
-    root = options.root.expanduser().resolve()
+    root = options.root.resolve()
     if not root.is_dir():
         raise ConfigError(
             "--root is no folder" if root.exists() else "--root does not exist",
             given=options.root,
             allowed=f"the folder with the download of {dataset.NAME}",
+            hint=unexpanded(options.root),
         )
     return root
 

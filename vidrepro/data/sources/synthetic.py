@@ -147,7 +147,7 @@ class _Job:
 
     def __init__(self, folder: Path, preset: Preset, seed: int, root: Path | None) -> None:
         self.folder, self.preset, self.seed = folder, preset, seed
-        self.root_entry = "." if root is None else str(root.expanduser().resolve() / preset.dataset)
+        self.root_entry = "." if root is None else str(root.resolve() / preset.dataset)
         self.root = folder / self.root_entry
         self.plan = plan_clips(preset, seed)
         self.encoding = {"codec": "libx264", "crf": preset.crf, "key_frame_every": 1, "pixel_format": "yuv420p"}

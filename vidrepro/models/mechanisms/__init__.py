@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import yaml
 from torch import nn
 
 from vidrepro.errors import ModelError, unknown_name
@@ -32,6 +31,7 @@ from vidrepro.models.options import (
     require_positive_integer,
     require_switch,
 )
+from vidrepro.values import parse_value
 
 VARIANT_NAMES = ("official", "paper")
 
@@ -236,9 +236,11 @@ def split_temporal_shift(spec: Spec) -> tuple[Spec, bool]:
         return module, require_switch("temporal_shift", shift)
     if not isinstance(spec, str) or "temporal_shift" not in spec:
         return spec, False
-    name, options = parse_spec(spec)
-    shift = require_switch("temporal_shift", options.pop("temporal_shift", False))
-    return f"{name}({', '.join(f'{option}={value}' for option, value in options.items())})", shift
+    name, written = _written_options(spec)
+    if "temporal_shift" not in written:
+        return spec, False
+    shift = require_switch("temporal_shift", _read_option(spec, "temporal_shift", written.pop("temporal_shift")))
+    return f"{name}({', '.join(f'{option}={value}' for option, value in written.items())})", shift
 
 
 def external_digest(spec: Spec) -> str | None:
@@ -311,21 +313,34 @@ def parse_spec(spec: Spec) -> tuple[str, dict[str, Any]]:
         return _parse_mapping(spec)
     if not isinstance(spec, str):
         raise ModelError("the mechanism is not understood", given=repr(spec), allowed=_SPEC_FORMS)
-    name, inside = _name_and_options(spec)
+    name, written = _written_options(spec)
     mechanism_entry(name)
-    options: dict[str, Any] = {}
+    return name, {option: _read_option(spec, option, value) for option, value in written.items()}
+
+
+def _written_options(spec: str) -> tuple[str, dict[str, str]]:
+    """A text as the mechanism's name and the options in it, their values as they stand."""
+    name, inside = _name_and_options(spec)
+    written: dict[str, str] = {}
     for part in filter(None, (piece.strip() for piece in (inside or "").split(","))):
         option, separator, value = (piece.strip() for piece in part.partition("="))
-        refusal = ModelError(
-            f"'{part}' in mechanism '{spec}' is not understood", given=part, allowed="option=value, each option once"
-        )
-        if not separator or not option or option in options:
-            raise refusal
-        try:
-            options[option] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise refusal from error
-    return name, options
+        if not separator or not option or option in written:
+            raise _not_understood(spec, part)
+        written[option] = value
+    return name, written
+
+
+def _read_option(spec: str, option: str, value: str) -> Any:
+    try:
+        return parse_value(value)
+    except ValueError as error:
+        raise _not_understood(spec, f"{option}={value}") from error
+
+
+def _not_understood(spec: str, part: str) -> ModelError:
+    return ModelError(
+        f"'{part}' in mechanism '{spec}' is not understood", given=part, allowed="option=value, each option once"
+    )
 
 
 def _name_and_options(spec: str) -> tuple[str, str | None]:

@@ -22,7 +22,7 @@ from vidrepro.errors import ModelError
 from vidrepro.files import file_digest, fingerprint
 from vidrepro.models.mechanisms.external_faults import OwnCodeError, definition, remember_files, told_as_theirs
 from vidrepro.models.mechanisms.external_sources import source_files
-from vidrepro.models.options import POSITIONS, Option, choice
+from vidrepro.models.options import POSITIONS, Option, argument_of_ones_own, choice
 
 _FORM = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
 FORM = "my_package.my_module:MyMechanism"
@@ -82,7 +82,7 @@ def options_of(name: str) -> dict[str, Option]:
     with told_as_theirs(f"the options of mechanism '{name}' cannot be read", kind=kind):
         parameters = list(inspect.signature(kind).parameters.values())[2:]  # after channels and frames
     options = {
-        parameter.name: Option(parameter.default, lambda value: True, "anything", "a keyword argument of the class")
+        parameter.name: argument_of_ones_own(parameter.default, parameter.annotation)
         for parameter in parameters
         if parameter.kind is not inspect.Parameter.VAR_POSITIONAL
         and parameter.kind is not inspect.Parameter.VAR_KEYWORD

@@ -6,7 +6,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vidrepro.models.networks.response_maps import PEAK_FILTERS
-from vidrepro.models.options import Option, choice, is_positive_integer, positive_integer, positive_number, switch
+from vidrepro.models.options import (
+    Option,
+    choice,
+    is_number,
+    is_positive_integer,
+    positive_integer,
+    positive_number,
+    switch,
+)
 
 BRANCHES = ("O", "D", "C")  # original, discriminative, complementary; in the order S3N joins their features
 ROWS = ("O", "O+D", "O+C", "C+D", "O+C+D", "D", "C")  # the first five are table 4's
@@ -14,7 +22,7 @@ ROWS = ("O", "O+D", "O+C", "C+D", "O+C+D", "D", "C")  # the first five are table
 
 def _number(default: float, accepts: Callable[[float], bool], allowed: str, meaning: str) -> Option:
     def is_one(value: Any) -> bool:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and accepts(value)
+        return is_number(value) and accepts(value)
 
     return Option(default, is_one, allowed, meaning)
 
