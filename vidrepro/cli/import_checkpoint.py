@@ -95,9 +95,7 @@ def import_checkpoint(
     else:
         say = console().print
         if report.entry or report.left_out:
-            say(
-                f"read: {report.entry or 'the file'}; left out: {', '.join(report.left_out) or 'nothing'}", markup=False
-            )
+            say(f"read: {report.entry or 'the file'}; left out: {', '.join(report.left_out) or 'nothing'}")
         for name, keys in lists.items():
             say(f"{name.replace('_', ' ')}: {len(keys)}")
             for key in keys if name not in ("loaded", "unused") else ():
