@@ -348,6 +348,17 @@ def test_the_manifest_of_the_parts_is_the_same_but_for_where_it_lies(tmp_path: P
     )
 
 
+def test_a_data_folder_inside_the_download_is_no_second_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given as a relative path, too: what was unpacked there is seen once."""
+    write_parts(write_lists(tmp_path / "download"))
+    monkeypatch.chdir(tmp_path / "download")
+    for _ in range(2):
+        prepared = prepare("ssv1", Path(), Path("data"))
+        assert prepared.info["root"] == f"unpacked/{CLIPS}"
+        assert not any("left out" in note for note in prepared.info["notes"])
+    assert (prepared.manifest.root / prepared.manifest.clip("7").path).is_dir()
+
+
 def test_another_label_order_changes_labels_and_says_so(tmp_path: Path) -> None:
     root = write_tree(tmp_path / "download")
     prepared = prepare("ssv1", root, tmp_path / "data", "--label-order", "mmaction2")

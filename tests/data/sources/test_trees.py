@@ -195,6 +195,13 @@ def test_the_choice_is_printed_and_reported_and_a_refusal_names_the_folders(tmp_
     assert "is missing" in text and f"searched: {root / 'videos'}, {root / 'rawframes'}" in text
 
 
+def test_where_none_of_the_clips_is_found_the_folders_are_named(tmp_path: Path) -> None:
+    root = write_ucf(tmp_path / "root")
+    make_video(root / "train" / "Archery" / "v_Archery_g25_c01.avi", 8)
+    text = refused("ucf101", root, tmp_path / "data", "--allow-missing", "1")
+    assert "no clip of ucf101 can be used" in text and f"searched: {root / 'train'}" in text
+
+
 def test_what_is_no_clip_is_not_taken_for_one(tmp_path: Path) -> None:
     """Folders of optical flow have the clips' names, and so have the files that archives from a Mac bring along."""
     root = write_ucf(tmp_path / "root")

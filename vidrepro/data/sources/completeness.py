@@ -140,6 +140,11 @@ class Completeness:
             return True
         return not self.catalogue.class_problems and self.share_lacking() <= self.allow_missing
 
+    def where_searched(self) -> list[str]:
+        """The folders that were searched, a line, if clips are missing."""
+        missing = any(one.kind == "missing" for one in self.lost)
+        return [f"searched: {named(self.searched)}"] if missing and self.searched else []
+
     def require(self, report: Path | None) -> None:
         """Refuse a download that is not complete enough.
 
@@ -162,8 +167,7 @@ class Completeness:
         lines = [one.line() for one in self.lost[:_SHOWN]]
         if len(self.lost) > _SHOWN:
             lines.append(f"and {len(self.lost) - _SHOWN:,} more" + (f", all in {report}" if report else ""))
-        if any(one.kind == "missing" for one in self.lost) and self.searched:
-            lines.append(f"searched: {named(self.searched)}")
+        lines += self.where_searched()
         classes = list(self.catalogue.class_problems)
         if foreign:
             raise DataError(

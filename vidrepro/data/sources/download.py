@@ -45,7 +45,8 @@ def read_download(dataset: OfficialDataset, root: Path, folder: Path, label_orde
     Raises:
         DataError: see `prepare`.
     """
-    unpacked = folder / UNPACKED if (folder / UNPACKED).is_dir() else None
+    place = (folder / UNPACKED).resolve()  # as the root is: one may lie in the other
+    unpacked = place if place.is_dir() else None
     catalogue = dataset.read(root, unpacked, label_order)
     check_entries(catalogue, lambda text: not _UNWRITABLE.search(text))
     folders = dataset.media_roots(root, unpacked)

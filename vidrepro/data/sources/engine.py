@@ -290,7 +290,7 @@ def _nothing_usable(completeness: Completeness, folder: Path) -> DataError:
     first = completeness.lost[0].line() if completeness.lost else "the annotations list no clip"
     return DataError(
         f"no clip of {completeness.dataset} can be used",
-        given=first,
+        given="\n  ".join([first, *completeness.where_searched()]),
         hint="see the report",
         where=folder / "report.json",
     )
