@@ -242,6 +242,19 @@ def test_class_folders_inside_splits(tmp_path: Path) -> None:
     assert not download.located.missing and download.media_root == root and not download.left_out
 
 
+@pytest.mark.parametrize("place", ["ucfTrainTestlist", "my lists", "my lists/official"])
+def test_lists_beside_a_hundred_class_folders(place: str, tmp_path: Path) -> None:
+    root = write_ucf(tmp_path / "root")
+    for number in range(101):
+        (root / f"Class{number}").mkdir()
+    touch(root, f"ApplyEyeMakeup/{Path(UCF['train']).name}.avi")
+    (root / "ucfTrainTestlist").rename(tmp_path / "lists")
+    (root / place).parent.mkdir(exist_ok=True)
+    (tmp_path / "lists").rename(root / place)
+    ucf101 = next(tree for tree in TREES if tree.__name__ == "ucf101")
+    assert len(read(ucf101, root).located.media) == 1
+
+
 def test_lists_two_levels_down(tmp_path: Path) -> None:
     ssv1 = next(tree for tree in TREES if tree.__name__ == "ssv1")
     root = write_tree(ssv1, tmp_path / "root")

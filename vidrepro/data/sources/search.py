@@ -95,14 +95,14 @@ def visit(
 def list_folders(tops: Iterable[Path | None], first: Sequence[str] = ()) -> Iterator[Path]:
     """The folders that annotations may lie in: some, and those at most two levels below them, the nearest first.
 
-    One with hundreds of subfolders holds classes or clips, and is not looked into.
+    One with hundreds of subfolders holds classes or clips, and is not looked into, unless it is a top.
     """
     for top in tops:
         level = [] if top is None else [top]
         for depth in range(LIST_DEPTH + 1):
             yield from level
             inside = [_places(folder, entries_of(folder), (), first) for folder in level if depth < LIST_DEPTH]
-            level = [path for places in inside if len(places) <= _WIDEST for path in places]
+            level = [path for places in inside if not depth or len(places) <= _WIDEST for path in places]
 
 
 def find_folders(
