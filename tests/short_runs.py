@@ -38,3 +38,13 @@ def train_shortly(
     train = {"epochs": 1, "batch_size": 4, "learning_rate": learning_rate, **(recipe or {})}
     config = resolve([("test", {"dataset": dataset, "model": model, "data": clips, "train": train})])
     return execute_run(config, load_manifest(dataset, data), 0, results, device="cpu", threads=1, cache="never")
+
+
+def toy_ablation(data: Path, results: Path, *more: object) -> list[object]:
+    """The words of an ablation of two rows on the dataset ``toy``, an epoch each."""
+    network = ["model.backbone=micro", "model.backbone_options.width=8", "model.backbone_options.stem=small2"]
+    clips = ["data.frames=4", "data.train_size=24", "data.eval_short_side=28", "data.eval_size=24"]
+    recipe = ["train.epochs=1", "train.batch_size=4", "train.learning_rate=0.05"]
+    settings = [word for text in (*network, *clips, *recipe) for word in ("--set", text)]
+    folders = ["--data", data, "--results", results, "--dataset", "toy", "--preset", "tiny"]
+    return ["ablate", "m2a", "--rows", "none,m2a", *folders, *settings, *more]

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from short_runs import MICRO, train_shortly
+from command_line import plain, run_here
+from short_runs import MICRO, toy_ablation, train_shortly
 
 from vidrepro.__main__ import main
 from vidrepro.config import RunConfig, resolve
@@ -313,3 +314,29 @@ def test_every_kind_of_number_is_looked_at(kind: torch.dtype) -> None:
     values[1] = NAN
     with pytest.raises(NotFiniteError, match=r"x are not finite\n.*NaN or infinite in a \(1 of 4 values\), of 2"):
         require_finite("x", {"a": values, "b": torch.ones(2, dtype=torch.int64)})
+
+
+@pytest.mark.usefixtures("trained_here")
+def test_an_ablation_goes_on_when_a_row_diverges_and_says_so_last(
+    toy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its other rows are trained, and the table of what there is comes before the refusal."""
+    from vidrepro.cli import table
+    from vidrepro.training import loop
+
+    build = loop.build_from_config
+
+    def diverging(config: Any, **options: Any) -> Any:
+        model = build(config, **options)
+        if config.mechanism == "none":
+            model.fc.register_forward_hook(lambda module, inputs, logits: logits * NAN)
+        return model
+
+    monkeypatch.setattr(loop, "build_from_config", diverging)
+    monkeypatch.setattr(table, "write_tables", lambda *_, **__: print("the table"))
+    done = run_here(*toy_ablation(toy_data, tmp_path))
+    told = plain(done.stderr)
+    assert done.returncode == 2 and "defect" not in told
+    assert "the run toy_micro_none" in told and "the loss is no longer finite in epoch 1, batch 1" in told
+    assert "failed: m2a/table1/none seed 0" in done.stdout and "the table" in done.stdout
+    assert [path.parent.name.split("_")[2] for path in tmp_path.glob("runs/*/run.json")] == ["m2a"]

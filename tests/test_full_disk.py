@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from command_line import plain, run_here
+from short_runs import toy_ablation
 
 from vidrepro.__main__ import main
 from vidrepro.config import RunConfig
@@ -190,3 +192,13 @@ def test_what_the_machine_refuses_is_never_a_defect(
         main(["runs"])
     told = " ".join(capsys.readouterr().err.replace("│", " ").split())
     assert end.value.code == 2 and says in told and "defect" not in told
+
+
+@pytest.mark.usefixtures("trained_here")
+def test_an_ablation_on_a_full_disk_says_which_file(toy_data: Path, tmp_path: Path) -> None:
+    """The checkpoint is the first file that is too large."""
+    with file_size_limit(20_000):
+        done = run_here(*toy_ablation(toy_data, tmp_path, "--jobs", "1", "--rows", "none"))
+    told = plain(done.stderr)
+    assert done.returncode == 2 and "cannot write to" in told and "best.pt" in told and "no space left" in told
+    assert "defect" not in told and not list(tmp_path.rglob(".*.pt"))

@@ -88,3 +88,15 @@ def test_a_failed_start_is_the_error_and_nothing_starts_from_it(tmp_path: Path, 
     with pytest.raises(TrainingError, match="failed"):
         execute(jobs(tmp_path, (1,)), tmp_path, parallel=2)
     assert begun == ["o1"]
+
+
+def test_a_run_that_fails_stops_no_other_but_those_that_start_from_it(tmp_path: Path, begun: list[str]) -> None:
+    planned = jobs(tmp_path, (1, 0))
+    with pytest.raises(TrainingError, match="3 of 6 runs failed") as failure:
+        execute(planned, tmp_path, parallel=1)
+    assert begun == ["o1", "o0", "d0", "c0"]
+    assert [job.seed for job in planned if job.finished] == [0, 0, 0]
+    assert all(job.failed == (job.seed == 1) for job in planned)
+    told = str(failure.value)
+    assert "broken" in told and "2 that would have started from their end were not begun" in told
+    assert str(failure.value.where).endswith(f"_s1/{LOG_FILE}")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from vidrepro.data.manifest import Manifest
+    from vidrepro.errors import TrainingError
     from vidrepro.experiments.parts import Part
     from vidrepro.experiments.setting import Setting
     from vidrepro.training.ablation import Job
@@ -130,13 +131,17 @@ def ablate(
         done = [job for job in jobs_of_all if job.finished]
         if done:
             out.print(f"{len(done)} of {len(jobs_of_all)} runs are finished already and are not repeated.")
-        _run(out, jobs_of_all, results_folder, parallel, ablation.execute)
+        failure = _run(out, jobs_of_all, results_folder, parallel, ablation.execute)
+        if failure is not None and not any(job.finished for job in jobs_of_all):
+            raise failure
         for part in parts:
             _evaluate_derived(out, part, wanted_seeds, results_folder, device=device, workers=workers)
     datasets = {part.setting.dataset for part in parts}
     tables = [row.table for part in parts for row in part.rows]
     only = datasets.pop() if len(datasets) == 1 else None
     _print_tables(parts[0].setting, tables, results_folder, data_folder, only, json)
+    if failure is not None:
+        raise failure  # last, below the table of what is finished
 
 
 def _evaluate_derived(
@@ -224,7 +229,18 @@ def _train_arguments(
     return [*arguments, "--data", str(setting.data), "--results", str(results)]
 
 
-def _run(out: Console, planned: Sequence[Job], results: Path, parallel: int, execute: Any) -> None:
+def _run(out: Console, planned: Sequence[Job], results: Path, parallel: int, execute: Any) -> TrainingError | None:
+    """Carry the runs out, showing their states; the error about those that failed, when all others are done."""
+    from vidrepro.errors import TrainingError
+
+    try:
+        _run_shown(out, planned, results, parallel, execute)
+    except TrainingError as failure:
+        return failure
+    return None
+
+
+def _run_shown(out: Console, planned: Sequence[Job], results: Path, parallel: int, execute: Any) -> None:
     from rich.live import Live
 
     if not out.is_terminal:
@@ -236,6 +252,9 @@ def _run(out: Console, planned: Sequence[Job], results: Path, parallel: int, exe
                 if job.finished and job.name not in reported:
                     reported.add(job.name)
                     out.print(_result_line(results, job))
+                elif job.failed and job.name not in reported:
+                    reported.add(job.name)
+                    out.print(f"failed: {_label(job)}")
                 elif job.held_by and (job.name, job.held_by) not in told:
                     told.add((job.name, job.held_by))
                     out.print(f"waits for {_label(job)}, trained by {job.held_by}")
@@ -258,6 +277,8 @@ def _status(jobs: Sequence[Job], results: Path) -> Any:
         state: str | Text
         if job.finished:
             state = Text(_result_line(results, job).partition(": ")[2], style="green")
+        elif job.failed:
+            state = Text("failed", style="red")
         elif job.progress:
             state = job.progress.line()
         else:

@@ -39,6 +39,7 @@ class Job:
     progress: Progress | None = None
     started: float | None = None
     held_by: str | None = None  # another ablation's process that trains it right now
+    failed: bool = False  # ended without a result, or would have to start from one that did
 
 
 def plan(
@@ -76,7 +77,8 @@ def execute(
     """Carry out the jobs that are not finished, at most `parallel` at once.
 
     What another process trains, such as a second ablation in the same folder, is left to it and waited for; if that
-    process is killed, the run goes on here.
+    process is killed, the run goes on here. A run that fails, because it diverges for instance, stops no other but
+    those that start from it.
 
     Args:
         jobs: with `arguments` filled in.
@@ -85,21 +87,20 @@ def execute(
         on_change: called with all jobs about twice a second.
 
     Raises:
-        TrainingError: if a run fails; the others that have begun are finished first.
+        TrainingError: in the end, if runs have failed.
         KeyboardInterrupt: passed on after every child has written its checkpoint.
     """
     waiting = [job for job in jobs if not job.finished]
     unfinished = {job.name for job in waiting}
     running: list[Job] = []
-    failed: Job | None = None
     try:
-        while running or (waiting and failed is None):
+        while running or waiting:
             for job in waiting:
                 _look_at_others(job, results)
             unfinished -= {job.name for job in waiting if job.finished}
             waiting = [job for job in waiting if not job.finished]
             ready = [job for job in waiting if job.starts_from not in unfinished and job.held_by is None]
-            while ready and failed is None and len(running) < parallel:
+            while ready and len(running) < parallel:
                 running.append(_start(ready[0], results))
                 waiting.remove(ready.pop(0))
             time.sleep(POLL_SECONDS)
@@ -113,20 +114,39 @@ def execute(
                     if job.process.returncode == BUSY:
                         waiting.insert(0, job)
                     elif not job.finished:
-                        failed = failed or job
+                        _give_up(job, waiting)
+            waiting = [job for job in waiting if not job.failed]
             if on_change:
                 on_change(jobs)
     except BaseException:
         _stop(running)
         raise
-    if failed is not None:
-        log = runs_folder(results) / failed.name / LOG_FILE
-        raise TrainingError(
-            f"the run {failed.name} failed",
-            given="\n" + "\n".join(log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-12:]),
-            hint="mend the cause and give the same command again: finished runs are kept",
-            where=log,
-        )
+    if failed := [job for job in jobs if job.failed]:
+        raise _failure(failed, len(jobs), results)
+
+
+def _give_up(job: Job, waiting: Sequence[Job]) -> None:
+    """Mark a run as failed, and what waits for its end."""
+    job.failed = True
+    for other in waiting:
+        if other.starts_from == job.name:
+            _give_up(other, waiting)
+
+
+def _failure(failed: Sequence[Job], count: int, results: Path) -> TrainingError:
+    """The error about runs that failed: the first one's last words, and where those of the others are."""
+    logs = [runs_folder(results) / job.name / LOG_FILE for job in failed if job.process is not None]
+    words = logs[0].read_text(encoding="utf-8", errors="replace").strip().splitlines()[-12:]
+    others = [f"see also {log}" for log in logs[1:]]
+    never_begun = len(failed) - len(logs)
+    if never_begun:
+        others.append(f"{never_begun} that would have started from their end were not begun")
+    return TrainingError(
+        f"the run {failed[0].name} failed" if len(failed) == 1 else f"{len(failed)} of {count} runs failed",
+        given="\n".join(["", *words, *others]),
+        hint="mend the cause and give the same command again: finished runs are kept",
+        where=logs[0],
+    )
 
 
 def _look_at_others(job: Job, results: Path) -> None:
