@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ from vidrepro.config import resolve
 from vidrepro.data.frames import read_clip
 from vidrepro.data.manifest import Manifest
 from vidrepro.data.sources.synthetic import prepare_synthetic
+from vidrepro.data.synthetic.draws import GENERATOR_VERSION
 from vidrepro.data.synthetic.presets import APPROACH_LEAVE, COVER_UNCOVER, Preset
 from vidrepro.errors import DataError
 from vidrepro.explain.attention_energy import (
@@ -20,6 +22,7 @@ from vidrepro.explain.attention_energy import (
     made_again,
     mean_ratio,
     object_masks,
+    objects_known,
     some_clips,
     summary,
 )
@@ -145,3 +148,22 @@ def test_annotations_that_are_gone_are_made_again(prepared: Manifest) -> None:
 def test_other_datasets_have_no_objects(toy: Manifest) -> None:
     with pytest.raises(DataError, match="nobody knows"):
         annotations_of(network(toy), "016")
+
+
+@pytest.mark.parametrize(
+    ("info", "notes", "known"),
+    [
+        ({"seed": 0, "version": GENERATOR_VERSION}, False, True),
+        ({"seed": 0, "version": "an older one"}, True, True),
+        ({"seed": 0, "version": "an older one"}, False, False),  # maps are drawn all the same
+        ({"seed": None, "version": "UCF101", "settings": {"split": "split1"}}, False, False),
+        ({"seed": None, "version": "UCF101", "settings": {}}, True, False),  # a download may have such a folder
+    ],
+)
+def test_objects_are_known_of_what_the_generator_made_alone(
+    info: dict[str, Any], notes: bool, known: bool, tmp_path: Path
+) -> None:
+    if notes:
+        (tmp_path / "annotations").mkdir()
+    trained: Any = SimpleNamespace(manifest=SimpleNamespace(info=info, root=tmp_path))
+    assert objects_known(Network("net", trained, "val")) is known

@@ -92,3 +92,12 @@ def test_terminal_text_is_not_taken_for_markup(width: int) -> None:
     if width == 200:
         assert "1.5 [1, 2]" in shown
         assert NASTY in shown
+
+
+@pytest.mark.parametrize("text", ["$a$ and $b$", "~~gone~~", "&amp; &lt;b&gt; &#65;", "<b>x</b>", "a & b"])
+def test_markdown_shows_a_name_as_it_is(text: str) -> None:
+    """Read back as GitHub does: an escaped character is itself, and nothing else is left to read."""
+    report = TableReport("m2a", "table1", text, (), (), (), (), True)
+    shown = markdown(report).removeprefix("# ").strip()
+    assert re.sub(r"\\(.)", r"\1", shown) == text
+    assert not re.search(r"(?<!\\)[$~<>]|(?<!\\)&#?\w+;", shown)

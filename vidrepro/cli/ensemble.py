@@ -93,9 +93,14 @@ def _line(measured: dict[str, Any]) -> str:
 
 
 def _numbers(text: str | None) -> list[float] | None:
+    from vidrepro.values import parse_value
+
     if text is None:
         return None
     try:
-        return [float(part) for part in text.split(",")]
+        weights = [parse_value(part) for part in text.split(",")]
+        if not all(type(weight) in (int, float) for weight in weights):
+            raise ValueError
+        return weights
     except ValueError:
         raise typer.BadParameter(f"--weights takes numbers with commas, not '{text}'") from None

@@ -109,7 +109,7 @@ class DecodeEverything:
     def frames(self, clip: Any, indices: Sequence[int] | NDArray[np.integer]) -> NDArray[np.uint8]:
         """The wanted frames, (len(indices), H, W, 3)."""
         row = self.manifest.clip(clip if isinstance(clip, str) else str(clip.id))
-        with av.open(str(self.manifest.root / row.path)) as container:
+        with av.open(str((self.manifest.root / row.path).absolute())) as container:
             container.streams.video[0].codec_context.thread_count = 1
             everything = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
         return everything[np.asarray(indices)]
@@ -132,7 +132,8 @@ def _reading(dataset: ClipDataset) -> Callable[[], int]:
 
 
 def _decoding(manifest: Manifest) -> Callable[[], int]:
-    paths = [str(manifest.root / path) for path in manifest.clips("train")["path"]]
+    # absolute: of "a:b/clip.mp4" FFmpeg would take "a" for a protocol
+    paths = [str((manifest.root / path).absolute()) for path in manifest.clips("train")["path"]]
     turn = _turns(len(paths))
 
     def task() -> int:

@@ -136,7 +136,7 @@ def _markdown_cell(cell: Cell) -> str:
 
 
 def _escape_markdown(text: str) -> str:
-    return re.sub(r"([\\|*_`<>\[\]])", r"\\\1", text)
+    return re.sub(r"([\\|*_`<>\[\]$~]|&(?=#?\w+;))", r"\\\1", text)
 
 
 def _latex_row(cells: Sequence[Cell]) -> str:
