@@ -178,6 +178,18 @@ def test_training_on_a_full_disk_ends_with_the_last_checkpoint_whole(
         (PermissionError(errno.EACCES, "Permission denied", "/data/val.csv"), "cannot read or write '/data/val.csv'"),
         (OSError(errno.EIO, "Input/output error"), "the system refused: Input/output error"),
         (MemoryError(), "not enough memory"),
+        (
+            RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory: you tried"),
+            "can't allocate memory",
+        ),
+        (
+            RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error."),
+            "refused: DataLoader worker (pid 7)",
+        ),
+        (
+            RuntimeError("Caught RuntimeError in worker 0.\nunable to write: No space left on device (28)"),
+            "No space left",
+        ),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "not enough memory: CUDA out of"),
     ],
 )

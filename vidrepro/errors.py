@@ -144,11 +144,24 @@ def system_error(error: BaseException) -> OSError | None:
     return None
 
 
+# How torch, in a plain RuntimeError, tells what the machine refused -> what to do.
+_TORCHS_WORDS = {
+    "can't allocate memory": "lower train.batch_size with --set, or --jobs",
+    "DataLoader worker (pid": "it was killed, as for want of memory: fewer --workers, or more shared memory (/dev/shm)",
+    "No space left on device": "make room: shared memory of loader processes is /dev/shm; or use --workers 0",
+}
+
+
 def machine_refusal(error: BaseException) -> VidreproError | None:
     """What the machine refused where nobody nearer could say it better: a file, a disk, memory; None for the rest."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, for a GPU
         first = str(error).partition(". ")[0] or "no more could be had"
         return VidreproError(f"not enough memory: {first}", hint="lower train.batch_size with --set, or --jobs")
+    if isinstance(error, RuntimeError):
+        for words, hint in _TORCHS_WORDS.items():
+            if words in str(error):
+                said = next(line for line in str(error).splitlines() if words in line)
+                return VidreproError(f"the machine refused: {said.strip()}", hint=hint)
     refused = system_error(error)
     if refused is None:
         return None

@@ -149,7 +149,7 @@ def test_ablate_tells_whom_it_waits_for_and_the_results_of_both(
         job.held_by, job.finished = None, True
         on_change(jobs)
 
-    ablate._run(Console(highlight=False, width=160), [job], tmp_path, 1, by_another)
+    ablate._run(Console(highlight=False, markup=False, width=160), [job], tmp_path, 1, by_another)
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "waits for p/table1/a seed 3, trained by process 4711 on host [node/3]"
     assert said[1].startswith("p/table1/a seed 3: top-1 50.0 %") and len(said) == 2
