@@ -126,6 +126,14 @@ def test_lists_of_another_dataset_in_the_right_format(
     assert reason in text and "--allow-missing" not in text
 
 
+def test_more_classes_than_the_dataset_has_are_no_matter_of_missing_clips(tmp_path: Path) -> None:
+    root = write_tree(MAKERS["egtea"], tmp_path / "root")
+    path = root / "action_annotation" / "action_idx.txt"
+    path.write_text(path.read_text() + "Do another thing 107\n")
+    text = refused("egtea", root, tmp_path / "data", "--allow-missing", "0.9999")
+    assert "107 classes, officially 106" in text and "--allow-missing" not in text and "prepare egtea --help" in text
+
+
 def test_classes_that_kinetics400_does_not_have_are_named(tmp_path: Path) -> None:
     root = write_tree(MAKERS["kinetics400"], tmp_path / "root")
     path = root / "annotations" / "train.csv"

@@ -157,6 +157,7 @@ class Completeness:
         if self.accepted():
             return
         foreign = self.foreign()
+        official = f"take the lists that vidrepro prepare {self.dataset} --help names"
         share = self.share_lacking()
         table = "; ".join(
             f"{split}: {row['ok']:,} usable of "
@@ -174,7 +175,7 @@ class Completeness:
                 f"these are not the lists of {self.dataset}: {foreign[0]}",
                 given="\n  ".join([table, *foreign[1:], *classes[:_SHOWN]]),
                 allowed="the official lists, or fewer clips of them",
-                hint=f"take the lists that vidrepro prepare {self.dataset} --help names",
+                hint=official,
                 where=self.catalogue.entries[0].where[0] if self.catalogue.entries else report,
             )
         needed = 1.0 if classes else _rounded_up(share)
@@ -184,7 +185,9 @@ class Completeness:
             given="\n  ".join([table, *classes[:_SHOWN], *lines]),
             allowed="every official clip"
             + (f", or all but a share of {self.allow_missing:g}" * (self.allow_missing > 0)),
-            hint=f"complete the download, or accept what is there with --allow-missing {needed:g}; "
+            hint=official
+            if 0 < self.catalogue.expected_classes < len(self.catalogue.classes)
+            else f"complete the download, or accept what is there with --allow-missing {needed:g}; "
             "the counts are then shown with every score",
             where=self.lost[0].entry.where if self.lost else report,
         )

@@ -100,11 +100,12 @@ def fullest(base: Path, trees: Sequence[Tree]) -> Tree:
     first, *others = sorted(trees, key=lambda tree: -len(tree.clips)) or [Tree(base)]
     taken = Tree(base, dict(first.clips), list(first.left_out), list(first.twice))
     for tree in others:
-        both = taken.clips.keys() & tree.clips.keys()
+        both = [clip for clip in tree.clips if clip in taken.clips]  # one tree of 400 at a time: no copy of the whole
         if 2 * len(both) > len(tree.clips) or not _goes_with(first, tree):
             taken.left_out += [LeftOut(tree.root, len(tree.clips), len(both))] if tree.clips else []
             continue
-        taken.clips = {**tree.clips, **taken.clips}
+        for clip, file in tree.clips.items():
+            taken.clips.setdefault(clip, file)
         taken.left_out += tree.left_out
         taken.twice += [*tree.twice, *sorted(both)]
     return taken
