@@ -9,6 +9,8 @@ import json
 import math
 import os
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,8 @@ from typing import Any, BinaryIO
 
 from vidrepro.errors import NO_ROOM, NotFiniteError, ResultsError, VidreproError, system_error
 
+# What reading a damaged .npz or .zip may raise; an encrypted or oddly packed member is damage too.
+BAD_ARCHIVE = (OSError, ValueError, LookupError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 DATA_VARIABLE = "VIDREPRO_DATA"
 RESULTS_VARIABLE = "VIDREPRO_RESULTS"
 

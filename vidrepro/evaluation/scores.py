@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidrepro.errors import ResultsError
-from vidrepro.files import atomic_file
+from vidrepro.files import BAD_ARCHIVE, atomic_file
 from vidrepro.finite import require_finite_clips
 
 _AGAIN = "make them again: vidrepro evaluate RUN"
@@ -124,7 +122,7 @@ def load_scores(path: Path) -> Scores:
                 _members(str(file["ensemble"])) if "ensemble" in file else None,
             )
         _check_shapes(scores)
-    except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except BAD_ARCHIVE as error:
         # NumPy takes what is no archive for a pickle, and would advise to load it unsafely
         reason = "the file is no score file, or damaged" if "allow_pickle" in str(error) else error
         raise ResultsError(f"cannot read scores: {reason}", hint=_AGAIN, where=path) from error

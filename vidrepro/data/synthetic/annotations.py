@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from vidrepro.data.synthetic.textures import FloatArray
 from vidrepro.errors import DataError
-from vidrepro.files import atomic_file
+from vidrepro.files import BAD_ARCHIVE, atomic_file
 
 _TRACKS = ("masks", "boxes", "centres", "sizes", "speeds", "camera")
 
@@ -80,7 +79,7 @@ def load_annotations(path: Path) -> Annotations:
                 masks=np.unpackbits(file["mask_bits"], axis=-1, count=side).astype(bool),
                 **{name: file[name] for name in _TRACKS if name != "masks"},
             )
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except BAD_ARCHIVE as error:
         raise DataError(
             f"cannot read the annotations of a clip: {error}", hint="vidrepro prepare synthetic", where=path
         ) from error
