@@ -146,7 +146,8 @@ def system_error(error: BaseException) -> OSError | None:
 
 # How torch, in a plain RuntimeError, tells what the machine refused -> what to do.
 _TORCHS_WORDS = {
-    "can't allocate memory": "lower train.batch_size with --set, or --jobs",
+    "can't allocate memory": "lower train.batch_size or the network's width with --set, or --jobs",
+    "Storage size calculation overflowed": "lower the network's width, or what else is large, with --set",
     "DataLoader worker (pid": "it was killed, as for want of memory: fewer --workers, or more shared memory (/dev/shm)",
     "No space left on device": "make room: shared memory of loader processes is /dev/shm; or use --workers 0",
 }

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from tests.command_line import invoke, run_here
+from tests.command_line import invoke, plain, run_here
 from tests.conftest import make_toy_dataset
 from tests.short_runs import MICRO, train_shortly
 from vidrepro.cli.app import app
@@ -187,3 +187,10 @@ def test_a_preset_that_misspells_a_backbone_is_refused(monkeypatch: pytest.Monke
 def test_an_empty_value_is_refused_instead_of_meaning_the_default(here: Path) -> None:
     with pytest.raises(ConfigError, match=r"'model\.weights' is given no value"):
         invoke("train", "m2a/table1/none", *small(), "--set", "model.weights=")
+
+
+@pytest.mark.parametrize("width", ["100000000", "1000000000000"])
+def test_a_network_that_no_machine_can_hold_is_no_defect(width: str, here: Path) -> None:
+    words = ["train", "m2a/table1/none", *small(model__backbone_options__width=width), "--results", "large"]
+    done = run_here(*words)
+    assert done.returncode == 2 and "the machine refused" in plain(done.stderr), done.stderr
