@@ -51,6 +51,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         del sys.modules[name]
 
 
+@pytest.mark.usefixtures("trained_here")
 def test_a_mechanism_of_ones_own_is_trained_and_stands_beneath_the_printed_rows(
     toy_data: Path, package: Path, results: Path
 ) -> None:
