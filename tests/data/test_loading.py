@@ -17,7 +17,7 @@ from vidrepro.data.frames import read_video
 from vidrepro.data.loading import ClipDataset, make_loader
 from vidrepro.data.manifest import Manifest, load_manifest, write_manifest
 from vidrepro.data.order import clip_rng, epoch_order
-from vidrepro.errors import ConfigError, DataError, DecodeError, UnknownNameError
+from vidrepro.errors import ConfigError, DataError, DecodeError, ManifestError, UnknownNameError
 
 CLASSES = ["go left", "go right", "stay"]
 WIDTH, HEIGHT = 72, 64
@@ -404,6 +404,36 @@ def test_a_clip_that_does_not_decode_is_an_error_that_names_it(manifest, tmp_pat
         batches(dataset, workers=workers)
     assert file.name in str(caught.value.where)
     assert "Traceback" not in str(caught.value)  # the refusal itself, not a worker's report of it
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("is_training", [True, False])
+def test_whatever_goes_wrong_with_a_clip_names_it(manifest, monkeypatch, workers, is_training):
+    """In reading, where the frames are another size; in what follows, where anything may be raised."""
+    dataset = ClipDataset(manifest, "train" if is_training else "val", CONFIG, seed=0, training=is_training)
+    named = dataset.ids[3]
+
+    def fail(frames, *arguments):
+        raise RuntimeError("no memory for this")
+
+    monkeypatch.setattr("vidrepro.data.loading.augment.resize_short_side", fail)
+    monkeypatch.setattr("vidrepro.data.loading.augment.crop_and_resize", fail)
+    dataset._clips = dataset._clips[3:4]
+    with pytest.raises(DataError, match=f"clip '{named}' cannot be read") as caught:
+        batches(dataset, workers=workers, batch_size=1)
+    assert named in str(caught.value.where) and "no memory for this" in str(caught.value.given)
+    dataset._clips["height"] += 2
+    with pytest.raises(ManifestError, match=f"clip '{named}' decodes to another size") as caught:
+        batches(dataset, workers=workers, batch_size=1)
+    assert "prepare the dataset again" in caught.value.hint
+
+
+def test_frames_too_small_to_be_cropped_are_told_with_their_clip(manifest, cache, monkeypatch):
+    dataset = training(manifest, cache)
+    monkeypatch.setattr(cache, "frames", lambda clip, positions: np.zeros((len(positions), 1, 1, 3), np.uint8))
+    with pytest.raises(DataError, match=f"clip '{dataset.ids[0]}': the frames are too small") as caught:
+        dataset.sample(0, 0)
+    assert str(manifest.root) in str(caught.value.where)
 
 
 class SlowDataset(ClipDataset):

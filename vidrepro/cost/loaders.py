@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
 from vidrepro.config import DataConfig
 from vidrepro.data.cache import FrameCache, open_cache
+from vidrepro.data.containers import open_container
 from vidrepro.data.frames import write_video
 from vidrepro.data.loading import ClipDataset
 from vidrepro.data.manifest import Manifest, load_manifest, write_manifest
@@ -109,7 +109,7 @@ class DecodeEverything:
     def frames(self, clip: Any, indices: Sequence[int] | NDArray[np.integer]) -> NDArray[np.uint8]:
         """The wanted frames, (len(indices), H, W, 3)."""
         row = self.manifest.clip(clip if isinstance(clip, str) else str(clip.id))
-        with av.open(str((self.manifest.root / row.path).absolute())) as container:
+        with open_container(self.manifest.root / row.path) as container:
             container.streams.video[0].codec_context.thread_count = 1
             everything = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
         return everything[np.asarray(indices)]
@@ -132,14 +132,13 @@ def _reading(dataset: ClipDataset) -> Callable[[], int]:
 
 
 def _decoding(manifest: Manifest) -> Callable[[], int]:
-    # absolute: of "a:b/clip.mp4" FFmpeg would take "a" for a protocol
-    paths = [str((manifest.root / path).absolute()) for path in manifest.clips("train")["path"]]
+    paths = [manifest.root / path for path in manifest.clips("train")["path"]]
     turn = _turns(len(paths))
 
     def task() -> int:
         _, indices = turn()
         for index in indices:
-            with av.open(paths[index]) as container:
+            with open_container(paths[index]) as container:
                 container.streams.video[0].codec_context.thread_count = 1
                 for _ in container.decode(video=0):
                     pass

@@ -166,9 +166,8 @@ def measure_memory(folder: str) -> Record:
 
 def measure_speed(folder: str, rounds: str) -> Record:
     """Clips a second of the check in one worker's thread, and of a loop that only decodes, in turns."""
-    import av
-
     from vidrepro.cost.loaders import make_clips
+    from vidrepro.data.containers import open_container
     from vidrepro.data.scan.clips import ClipFiles, scan_clip
 
     manifest = make_clips(Path(folder), WHOLE)
@@ -180,7 +179,7 @@ def measure_speed(folder: str, rounds: str) -> Record:
 
     def decode() -> None:
         for path in paths:
-            with av.open(str(path)) as container:
+            with open_container(path) as container:
                 container.streams.video[0].codec_context.thread_count = 1
                 for _ in container.decode(video=0):
                     pass

@@ -27,7 +27,7 @@ from vidrepro.locks import ProcessLock
 
 MODES = ("auto", "always", "never")
 DEFAULT_LIMIT = 2 << 30  # bytes of pixels that "auto" still keeps
-_SCHEMA = 1
+_SCHEMA = 2  # 1 held the frames of turned clips as they are stored
 
 
 class FrameCache:

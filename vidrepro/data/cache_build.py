@@ -15,7 +15,7 @@ from typing import NamedTuple
 from vidrepro.data.frames import read_clip
 from vidrepro.data.table import Clip
 from vidrepro.data.workers import end_with_parent
-from vidrepro.errors import DataError, ManifestError
+from vidrepro.errors import DataError
 
 Progress = Callable[[int, int], None]
 
@@ -94,14 +94,6 @@ def _decode_chunk(target: Path, root: Path, clips: list[Clip], offsets: list[int
     with target.open("r+b") as file:
         for clip, offset in zip(clips, offsets, strict=True):
             frames = read_clip(_Root(root), clip, range(clip.frames))
-            if frames.shape[1:3] != (clip.height, clip.width):
-                raise ManifestError(
-                    f"clip '{clip.id}' decodes to another size than recorded",
-                    given=f"{frames.shape[2]}x{frames.shape[1]}",
-                    allowed=f"{clip.width}x{clip.height}",
-                    hint="prepare the dataset again",
-                    where=root / clip.path,
-                )
             file.seek(offset)
             file.write(frames.data)
     return len(clips)

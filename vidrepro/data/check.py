@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vidrepro.data.frames import first_orientation
 from vidrepro.data.pictures import sequence_file
 from vidrepro.data.sources import SOURCES, prepare_command
 from vidrepro.data.table import Clip, iterate_clips
-from vidrepro.errors import ManifestError
+from vidrepro.errors import DecodeError, ManifestError
 from vidrepro.files import file_digest
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def check_files(
     Args:
         manifest: the dataset.
         quick: True looks at presence and size only (of an image sequence: at its first and last picture); False
-            reads every byte and compares digests as well.
+            reads every byte and compares digests as well, and in a dataset that an earlier version prepared looks
+            for videos that it recorded as they are stored and players turn.
         splits: only these splits of the manifest; all by default.
         progress: called with (clips done, clips in all).
 
@@ -63,6 +65,8 @@ def check_files(
     for done, (row, line) in enumerate(zip(iterate_clips(rows), manifest.lines[chosen], strict=True), start=1):
         path = manifest.root / row.path
         problem = _check_sequence(path, row, quick) if row.pattern else _check_video(path, row, quick)
+        if problem is None and not quick and not row.pattern and not manifest.read_as_now:
+            problem = _check_turn(path)
         if problem is not None:
             problems.append(FileProblem(row.id, path, int(line), problem))
         if progress is not None:
@@ -115,6 +119,15 @@ def _check_video(path: Path, row: Clip, quick: bool) -> str | None:
     if not quick and file_digest(path) != row.digest:
         return "its file is not the one recorded: the SHA-256 differs"
     return None
+
+
+def _check_turn(path: Path) -> str | None:
+    """Of a video that an earlier version recorded."""
+    try:
+        turned = first_orientation(path)
+    except DecodeError as error:
+        return error.problem
+    return f"it is {turned.name}, and was recorded as it is stored: prepare the dataset again" if turned.turns else None
 
 
 def _check_sequence(folder: Path, row: Clip, quick: bool) -> str | None:

@@ -1,4 +1,4 @@
-"""What a file really is, by its first bytes, and whether it ends before its own container says it does.
+"""Opening containers; what a file really is, by its first bytes, and whether it ends before its container says so.
 
 Facts from the public formats: ISO/IEC 14496-12 (MP4 boxes), RFC 8794 and RFC 9559 (EBML, Matroska), the RIFF layout of
 AVI, and the signatures of the other kinds. Nothing here decodes.
@@ -8,6 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import BinaryIO
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
 
 from vidrepro.errors import DecodeError
 
@@ -35,9 +40,33 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"ID3", "an MP3 sound file"),
     (b"OggS", "an Ogg file"),
 )
+_OPTIONS = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
+_SECOND_OPTIONS = _OPTIONS | {"fflags": "+genpts+ignidx", "err_detect": "ignore_err"}
 _TEXT_BYTES = frozenset(range(0x20, 0x100)) | {0x09, 0x0A, 0x0D}
 _EBML = b"\x1a\x45\xdf\xa3"
 _SEGMENT = b"\x18\x53\x80\x67"
+
+
+def open_container(path: Path, *, second: bool = False) -> InputContainer:
+    """A video's container, to be closed by the caller; the only place that opens one.
+
+    Its texts (title, maker, chapters) may be in any encoding: nothing here reads them, so none is a reason to refuse.
+
+    Args:
+        path: the video.
+        second: rebuild the index, ignore what the container complains about.
+
+    Raises:
+        FFmpegError, OSError, ValueError, MemoryError: if FFmpeg cannot open it, or it is none of `CONTAINERS`.
+    """
+    options = _SECOND_OPTIONS if second else _OPTIONS
+    return av.open(str(path.absolute()), "r", options=options, metadata_errors="replace")
+
+
+def video_stream(container: InputContainer) -> VideoStream | None:
+    """The first stream of moving pictures; None if there is none."""
+    # A picture attached to a sound file counts as a video stream for FFmpeg, not for us.
+    return next((one for one in container.streams.video if not one.disposition & Disposition.attached_pic), None)
 
 
 def kind_of_file(path: Path) -> str | None:

@@ -23,6 +23,9 @@ MEANING = (
     "order_blind_ceiling",
     "tasks",
 )
+# How the clips were read when their rows were recorded, as "reading" in dataset.json: 2 turns frames as a player shows
+# them and believes what decoders say of damage. What was prepared before says nothing.
+READING = 2
 _DEFAULTS: dict[str, Any] = {
     "preset": None,
     "seed": None,
@@ -47,9 +50,9 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
 
 
 def complete_info(info: Mapping[str, Any]) -> dict[str, Any]:
-    """`info` with the optional entries that are not given, in plain JSON types."""
+    """`info` with the optional entries that are not given, in plain JSON types, as of a dataset prepared now."""
     try:
-        return json.loads(json.dumps({**_DEFAULTS, **info}, allow_nan=False))
+        return json.loads(json.dumps({**_DEFAULTS, **info, "reading": READING}, allow_nan=False))
     except (TypeError, ValueError) as error:
         raise ManifestError(f"dataset.json cannot hold this: {error}", given=dict(info)) from error
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from av.video.frame import VideoFrame
-
 from vidrepro.data.containers import check_complete, kind_of_file
-from vidrepro.errors import DecodeError
+from vidrepro.errors import DataError, DecodeError, VidreproError
 
 
 def check_file(path: Path) -> None:
@@ -38,6 +36,17 @@ def cannot_open(path: Path, error: Exception) -> DecodeError:
     )
 
 
+def of_clip(error: Exception, clip: str, path: Path) -> VidreproError:
+    """An error in reading a clip or in changing its frames, with the clip's id; of its own kind where it is ours."""
+    who = f"clip '{clip}'"
+    if not isinstance(error, VidreproError):
+        given = f"{type(error).__name__}: {error}"
+        return DataError(f"{who} cannot be read and made fit for a network", given=given, where=path)
+    problem = error.problem if who in error.problem else f"{who}: {error.problem}"
+    where = error.where or path
+    return type(error)(problem, given=error.given, allowed=error.allowed, hint=error.hint, where=where)
+
+
 def told(error: Exception) -> str:
     """FFmpeg's reason, without the log and the path that PyAV adds to it."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -65,11 +74,22 @@ def too_short(path: Path, decoded: int, frames: int | None, last: int) -> Decode
     )
 
 
-def size_changes(path: Path, position: int, frame: VideoFrame, size: tuple[int, int]) -> DecodeError:
+def check_size(size: tuple[int, int], least: int, path: Path) -> None:
+    """Refuse frames of (width, height) with a side below `least`, of which no network can use a crop."""
+    if min(size) < least:
+        raise DecodeError(
+            f"the frames of '{path.name}' are too small for any network",
+            given=f"{size[0]}x{size[1]} pixels",
+            allowed=f"{least} pixels a side, or more",
+            where=path,
+        )
+
+
+def size_changes(path: Path, position: int, found: tuple[int, ...], size: tuple[int, ...]) -> DecodeError:
     """The error for a frame of another size, (width, height), than those before it."""
     return DecodeError(
         f"frames of '{path.name}' change their size at position {position}",
-        given=f"{frame.width}x{frame.height}",
+        given=f"{found[0]}x{found[1]}",
         allowed=f"{size[0]}x{size[1]}",
         where=path,
     )

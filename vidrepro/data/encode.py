@@ -135,7 +135,7 @@ def _encode(
     codec: str,
     options: dict[str, str],
 ) -> int:
-    rate = Fraction(fps).limit_denominator(1001)
+    rate = max(Fraction(fps).limit_denominator(1001), Fraction(1, 1001))
     count = 0
     # bitexact keeps FFmpeg's version out of the file
     with av.open(target, "w", format="mp4", container_options={"fflags": "+bitexact"}) as container:

@@ -1,6 +1,7 @@
 """The only place that decodes: a video or a folder of pictures becomes the wanted frames, uint8 RGB.
 
-Frames are named by their position in display order, 0-based; a container's header is never trusted for a count.
+Frames are named by their position in display order, 0-based; a container's header is never trusted for a count. They
+come out as a player shows them: turned where a phone wrote that they are to be.
 Each call opens the file, decodes with one thread up to the last wanted frame, converts the wanted frames only, and
 closes the file: decoder threads hang in forked workers (PyAV #1962), and open containers are what grows over
 thousands of clips.
@@ -12,7 +13,7 @@ that the container promises comes out undamaged.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,19 +22,21 @@ from typing import Any, Protocol
 import av
 import numpy as np
 from av.container import InputContainer
-from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from vidrepro.data.containers import CONTAINERS, check_complete, check_extension
-from vidrepro.data.decode_errors import cannot_open, check_file, corrupt, size_changes, told, too_short
+from vidrepro.data.containers import check_complete, check_extension, open_container, video_stream
+from vidrepro.data.decode_errors import cannot_open, check_file, check_size, of_clip, size_changes, too_short
+from vidrepro.data.decoding import Decoded, decoded, decoded_again, other_decoder, strict_option
 from vidrepro.data.encode import write_video
+from vidrepro.data.orientation import Orientation, of_frame
 from vidrepro.data.pictures import read_sequence, sequence_file
 from vidrepro.data.positions import distinct_positions
-from vidrepro.errors import DecodeError
+from vidrepro.data.rates import mean_rate
+from vidrepro.errors import DecodeError, ManifestError
 
 __all__ = [
     "MAX_FRAMES",
@@ -51,6 +54,7 @@ __all__ = [
 ]
 
 Frames = NDArray[np.uint8]
+Shown = tuple[VideoFrame, Orientation]  # a frame as it is stored, and how it is turned to be shown
 
 # What a clip may hold at most. Far beyond any dataset of actions: a file that says more is damaged, or made to harm.
 MAX_PIXELS = 2**25  # of a frame, 8192x4096
@@ -58,10 +62,9 @@ MAX_FRAMES = 1_000_000
 
 SETTINGS = ("first", "second")
 
-_OPEN_OPTIONS = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
-_SECOND_OPEN_OPTIONS = _OPEN_OPTIONS | {"fflags": "+genpts+ignidx", "err_detect": "ignore_err"}
-# Codec -> another decoder of it, which FFmpeg wraps.
-_OTHER_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9", "av1": "libdav1d"}
+# Of a frame, in pixels: what --reencode makes at the least, and of which the smallest training crop (.66) is still a
+# picture. One of a few pixels is a thumbnail or a broken header, and blown up to 224 it shows nothing.
+MIN_SIDE = 16
 
 
 @dataclass(frozen=True)
@@ -71,13 +74,15 @@ class VideoInfo:
     Attributes:
         frames: number of frames decoded.
         fps: mean frames per second.
-        width, height: size of every frame in pixels.
+        width, height: size of every frame in pixels, as a player shows it.
+        turned: what is done to the stored frames to show them, in words; empty if nothing is.
     """
 
     frames: int
     fps: float
     width: int
     height: int
+    turned: str = ""
 
 
 class ClipRow(Protocol):
@@ -89,6 +94,10 @@ class ClipRow(Protocol):
     def path(self) -> str: ...
     @property
     def frames(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
     @property
     def first_frame(self) -> Any: ...
     @property
@@ -123,56 +132,68 @@ def inspect_video(path: Path, setting: str) -> VideoInfo:
     Raises:
         DecodeError: if the file is missing, empty, truncated, damaged, no video, sound only, or beyond the limits.
     """
-    with decoded_video(path, setting) as (rate, frames):
-        count, first, last = 0, None, None
-        width = height = 0
-        for frame in frames:
-            if not count:
-                width, height = frame.width, frame.height
-            count += 1
-            if rate is None and frame.time is not None:
-                first, last = frame.time if first is None else first, frame.time
-    if rate is None and first is not None and last is not None and last > first:
-        rate = (count - 1) / (last - first)
+    with decoded_video(path, setting) as (stated, frames):
+        times: list[float | None] = []
+        turned = ""
+        for frame, orientation in frames:
+            if not times:
+                width, height = orientation.size(frame.width, frame.height)
+            turned = turned or orientation.name
+            times.append(frame.time)
+    rate = mean_rate(stated, times)
     if rate is None:
         raise DecodeError(f"'{path.name}' does not say how many frames it shows a second", where=path)
-    return VideoInfo(frames=count, fps=round(rate, 6), width=width, height=height)
+    return VideoInfo(frames=len(times), fps=round(rate, 6), width=width, height=height, turned=turned)
+
+
+def first_orientation(path: Path, setting: str = "first") -> Orientation:
+    """How a player turns a video: what its first frame says.
+
+    Raises:
+        DecodeError: as `inspect_video`.
+    """
+    with decoded_video(path, setting) as (_, frames):
+        return next(frames)[1]
 
 
 @contextmanager
-def decoded_video(path: Path, setting: str = "first") -> Iterator[tuple[float | None, Iterator[VideoFrame]]]:
-    """A whole video, frame by frame in display order, with its mean frame rate (None if it does not say).
+def decoded_video(path: Path, setting: str = "first") -> Iterator[tuple[float | None, Iterator[Shown]]]:
+    """A whole video, frame by frame in display order, with the frame rate its container states (None if it does not).
 
-    The frames end with an error, not early, if the file holds fewer than it promises, changes its size, or is beyond
-    `MAX_PIXELS` and `MAX_FRAMES`.
+    Each frame comes as it is stored, with how it is to be turned. The frames end with an error, not early, if the file
+    holds fewer than it promises, is damaged, changes its size, or is beyond `MIN_SIDE`, `MAX_PIXELS` and `MAX_FRAMES`.
 
     Raises:
         DecodeError: from here or from the frames.
     """
     path = Path(path)
     second = setting == "second"
-    with _open_video(path, second=second) as (container, stream, decoder):
+    with _open_video(path, second=second, strict=True) as (container, stream, decoder):
         if not second:
             check_complete(path)
         rate = stream.average_rate or stream.guessed_rate
-        frames = _decoded(container, stream, path) if not second else _decoded_again(container, stream, decoder, path)
+        frames = decoded(container, stream, path) if not second else decoded_again(container, stream, decoder, path)
         yield float(rate) if rate else None, _checked(frames, path)
 
 
-def _checked(frames: Iterator[VideoFrame], path: Path) -> Iterator[VideoFrame]:
-    """The frames, of one size, at least one, not too many."""
+def _checked(frames: Iterator[Decoded], path: Path) -> Iterator[Shown]:
+    """The frames, of one size as shown, at least one, not too many; each with how it is turned."""
     size: tuple[int, int] | None = None
     count = 0
-    for frame in frames:
-        size = size or (frame.width, frame.height)
-        if (frame.width, frame.height) != size:
-            raise size_changes(path, count, frame, size)
+    for frame, known in frames:
+        orientation = known or of_frame(frame)
+        shown = orientation.size(frame.width, frame.height)
+        if size is None:
+            size = shown
+            check_size(size, MIN_SIDE, path)
+        if shown != size:
+            raise size_changes(path, count, shown, size)
         count += 1
         if count > MAX_FRAMES:
             raise DecodeError(
                 f"'{path.name}' holds too many frames", allowed=f"{MAX_FRAMES} frames in a clip", where=path
             )
-        yield frame
+        yield frame, orientation
     if not count:
         raise DecodeError(f"'{path.name}' decodes to no frame at all", hint="copy or download it again", where=path)
 
@@ -195,32 +216,35 @@ def read_video(path: Path, indices: Sequence[int] | NDArray[np.integer], *, fram
     wanted, order = distinct_positions(indices, frames, path)
     try:
         with _open_video(path) as (container, stream, _):
-            return _taken(_decoded(container, stream, path), wanted, frames, path)[order]
+            return _taken(decoded(container, stream, path), wanted, frames, path)[order]
     except DecodeError as error:
         if frames is None or not path.is_file():
             raise
         try:  # as preparation did before it recorded the count, and only if the count is the same
             if inspect_video(path, "second").frames != frames:
                 raise error
-            with decoded_video(path, "second") as (_, decoded):
-                return _taken(decoded, wanted, frames, path)[order]
+            with decoded_video(path, "second") as (_, again):
+                return _taken(again, wanted, frames, path)[order]
         except DecodeError:
             raise error from None
 
 
-def _taken(decoded: Iterator[VideoFrame], wanted: NDArray[np.int64], frames: int | None, path: Path) -> Frames:
-    """The frames at the positions `wanted` (distinct, rising), uint8 RGB (len(wanted), H, W, 3)."""
+def _taken(
+    decoding: Iterator[Decoded] | Iterator[Shown], wanted: NDArray[np.int64], frames: int | None, path: Path
+) -> Frames:
+    """The frames at the positions `wanted` (distinct, rising), uint8 RGB (len(wanted), H, W, 3), as they are shown."""
     converter = VideoReformatter()
     taken: Frames | None = None
     found = position = 0
-    for position, frame in enumerate(decoded):
+    for position, (frame, known) in enumerate(decoding):
         if position != wanted[found]:
             continue
         image = converter.reformat(frame, format="rgb24", **ONE_THREAD).to_ndarray()
+        image = (known or of_frame(frame)).turn(image)
         if taken is None:
             taken = np.empty((len(wanted), *image.shape), np.uint8)
         if image.shape != taken.shape[1:]:
-            raise size_changes(path, position, frame, (taken.shape[2], taken.shape[1]))
+            raise size_changes(path, position, image.shape[1::-1], taken.shape[2:0:-1])
         taken[found] = image
         found += 1
         if found == len(wanted):
@@ -244,40 +268,57 @@ def read_clip(manifest: HasRoot, row: ClipRow, indices: Sequence[int] | NDArray[
         uint8 RGB of shape (len(indices), H, W, 3).
 
     Raises:
-        DecodeError: as `read_video` and `read_sequence`.
+        DecodeError: as `read_video` and `read_sequence`, naming the clip.
+        ManifestError: if the frames have another size than recorded.
     """
     path = manifest.root / row.path
-    if row.pattern:
-        return read_sequence(
-            path, row.pattern, int(row.start_index), int(row.first_frame), indices, frames=int(row.frames)
+    count = int(row.frames)
+    try:
+        if row.pattern:
+            start = int(row.start_index), int(row.first_frame)
+            frames = read_sequence(path, row.pattern, *start, indices, frames=count)
+        else:
+            frames = read_video(path, indices, frames=count)
+    except DecodeError as error:
+        raise of_clip(error, str(row.id), path) from error
+    if frames.shape[1:3] != (row.height, row.width):
+        raise ManifestError(
+            f"clip '{row.id}' decodes to another size than recorded",
+            given=f"{frames.shape[2]}x{frames.shape[1]}",
+            allowed=f"{row.width}x{row.height}",
+            hint="prepare the dataset again: before, clips that players turn were recorded as they are stored",
+            where=path,
         )
-    return read_video(path, indices, frames=int(row.frames))
+    return frames
 
 
 @contextmanager
-def _open_video(path: Path, *, second: bool = False) -> Iterator[tuple[InputContainer, VideoStream, VideoCodecContext]]:
-    """The container, its first video stream and a decoder for it with one thread; closed when the block ends."""
+def _open_video(
+    path: Path, *, second: bool = False, strict: bool = False
+) -> Iterator[tuple[InputContainer, VideoStream, VideoCodecContext]]:
+    """The container, its first video stream and a decoder for it with one thread; closed when the block ends.
+
+    `strict` asks the decoder to stop at damage that it does not flag.
+    """
     check_file(path)
     try:
-        container = av.open(str(path.absolute()), "r", options=_SECOND_OPEN_OPTIONS if second else _OPEN_OPTIONS)
+        container = open_container(path, second=second)
     except (av.error.FFmpegError, OSError, ValueError, MemoryError) as error:
         raise cannot_open(path, error) from error
     with container:
-        # A picture attached to a sound file counts as a video stream for FFmpeg, not for us.
-        streams = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
-        if not streams:
+        stream = video_stream(container)
+        if stream is None:
             kinds = sorted({stream.type for stream in container.streams} - {"video"})
             raise DecodeError(
                 f"'{path.name}' holds no video, only {' and '.join(kinds) or 'nothing'}",
                 allowed="a file with a video stream",
                 where=path,
             )
-        stream = streams[0]
         if stream.codec_context is None:
             raise DecodeError(
                 f"no decoder here for the video in '{path.name}'", hint="see the codecs in vidrepro doctor", where=path
             )
-        decoder = _other_decoder(stream.codec_context) if second else stream.codec_context
+        decoder = other_decoder(stream.codec_context) if second else stream.codec_context
         if decoder.width * decoder.height > MAX_PIXELS:
             raise DecodeError(
                 f"the frames of '{path.name}' are too large",
@@ -286,66 +327,11 @@ def _open_video(path: Path, *, second: bool = False) -> Iterator[tuple[InputCont
                 where=path,
             )
         decoder.options = {"max_pixels": str(MAX_PIXELS)} | ({"err_detect": "ignore_err"} if second else {})
+        if strict:
+            decoder.options |= strict_option(decoder)
         decoder.thread_count = 1
         decoder.thread_type = "NONE"
         yield container, stream, decoder
-
-
-def _other_decoder(context: VideoCodecContext) -> VideoCodecContext:
-    """Another decoder of the same codec where FFmpeg has one, else the usual one."""
-    try:
-        other = av.CodecContext.create(_OTHER_DECODERS[context.codec.canonical_name], "r")
-    except (KeyError, ValueError):
-        return context
-    assert isinstance(other, VideoCodecContext)
-    other.extradata = context.extradata
-    return other
-
-
-def _decoded(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[VideoFrame]:
-    """Every frame in display order, the decoder flushed at the end; ends with the file, whatever is wanted of it."""
-    position = 0
-    try:
-        for packet in container.demux(stream):
-            if packet.is_corrupt:
-                raise corrupt(path, position, "the file ends inside a frame")
-            for frame in packet.decode():
-                if frame.is_corrupt:
-                    raise corrupt(path, position, "the decoder had to invent parts of a frame")
-                yield frame
-                position += 1
-    except (av.error.FFmpegError, OSError, MemoryError) as error:
-        raise corrupt(path, position, told(error)) from error
-
-
-def _decoded_again(
-    container: InputContainer, stream: VideoStream, decoder: VideoCodecContext, path: Path
-) -> Generator[VideoFrame]:
-    """Every frame by the second setting: what it ignores on the way must not have cost a frame."""
-    rate = stream.average_rate or stream.guessed_rate
-    promised = stream.frames
-    if not promised and rate:
-        seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
-        if seconds is None and container.duration:
-            seconds = container.duration / av.time_base
-        promised = round(seconds * rate) if seconds else 0
-    position, complaint = 0, ""
-    try:
-        for packet in container.demux(stream):
-            try:
-                frames = decoder.decode(packet if packet.size else None)
-            except av.error.InvalidDataError as error:
-                complaint = told(error)
-                continue
-            for frame in frames:
-                if frame.is_corrupt:
-                    raise corrupt(path, position, "the decoder had to invent parts of a frame")
-                yield frame
-                position += 1
-    except (av.error.FFmpegError, OSError, MemoryError) as error:
-        raise corrupt(path, position, told(error)) from error
-    if not promised or position < promised:
-        raise corrupt(path, position, complaint or f"its container promises {promised or 'no number of'} frames")
 
 
 def _conversion_options() -> dict[str, Any]:

@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from vidrepro.config import DataConfig
 from vidrepro.data import augment
 from vidrepro.data.cache import FrameCache
+from vidrepro.data.decode_errors import of_clip
 from vidrepro.data.frames import read_clip
 from vidrepro.data.manifest import Manifest
 from vidrepro.data.order import BatchKey, EpochBatches, clip_rng
@@ -126,13 +127,17 @@ class ClipDataset(Dataset[Sample]):
 
         Raises:
             DecodeError: if it does not decode to the frames the manifest promises.
+            DataError: if it cannot be used for another reason. Either way the clip is named.
         """
         row = self._clips[index]
         label = int(row.label)
-        if self.training:
-            clip, label = self._training_clip(row, label, clip_rng(self.seed, epoch, str(row.id)))
-        else:
-            clip = self._evaluation_views(row)
+        try:
+            if self.training:
+                clip, label = self._training_clip(row, label, clip_rng(self.seed, epoch, str(row.id)))
+            else:
+                clip = self._evaluation_views(row)
+        except Exception as error:
+            raise of_clip(error, str(row.id), self.manifest.root / str(row.path)) from error
         return {"clip": clip, "label": label, "index": index}
 
     def _training_clip(self, row: Any, label: int, rng: Generator) -> tuple[Tensor, int]:

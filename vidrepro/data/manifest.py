@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vidrepro.data.check import FileProblem, check_files, require_files
-from vidrepro.data.dataset_info import MEANING, check_info, complete_info, read_info
+from vidrepro.data.dataset_info import MEANING, READING, check_info, complete_info, read_info
 from vidrepro.data.journal import Journal, has_journal, remove_journal
 from vidrepro.data.sources import SOURCES, how_to_prepare, prepare_command
 from vidrepro.data.table import (
@@ -83,6 +83,11 @@ class Manifest:
     def path(self) -> Path:
         """The file the rows were read from."""
         return self.folder / MANIFEST_NAME
+
+    @property
+    def read_as_now(self) -> bool:
+        """Whether the rows were recorded from frames as this version reads them; see `dataset_info.READING`."""
+        return self.info.get("reading") == READING
 
     @property
     def classes(self) -> list[str]:
@@ -311,6 +316,8 @@ def list_prepared(data_folder: Path) -> list[tuple[str, Manifest | VidreproError
 def _build(folder: Path, info: dict[str, Any], table: pd.DataFrame, lines: NDArray[np.int64], content: str) -> Manifest:
     rows = hashlib.sha256(content.encode()).hexdigest()
     meaning = {key: info[key] for key in MEANING}
+    if info.get("turned"):  # a half turn changes what the rows stand for, and nothing in them
+        meaning["turned"] = info["turned"]
     return Manifest(
         name=info["name"],
         folder=folder,

@@ -1,4 +1,8 @@
-"""Image sequences: clips that lie on disk as one numbered picture a frame."""
+"""Image sequences: clips that lie on disk as one numbered picture a frame.
+
+Pictures are turned as their EXIF tag says, which is what OpenCV and every viewer show. Frames that ffmpeg extracted
+have no such tag; they are upright already.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from vidrepro.data import orientation
+from vidrepro.data.orientation import Orientation
 from vidrepro.data.positions import distinct_positions
 from vidrepro.errors import DecodeError
 
@@ -90,8 +96,8 @@ def _read_picture(path: Path) -> Frames:
     return decode_picture(content, path)[0]
 
 
-def decode_picture(content: bytes, path: Path) -> tuple[Frames, str]:
-    """A picture's pixels, uint8 RGB (H, W, 3), and the setting that decoded it.
+def decode_picture(content: bytes, path: Path) -> tuple[Frames, str, Orientation]:
+    """A picture's pixels as shown, uint8 RGB (H, W, 3), the setting that decoded it, and how it was turned.
 
     The first setting is Pillow. Where it refuses a JPEG, the second is FFmpeg, told to fail at the slightest damage.
 
@@ -104,11 +110,14 @@ def decode_picture(content: bytes, path: Path) -> tuple[Frames, str]:
             image = Image.open(io.BytesIO(content))
         if image.width * image.height > MAX_PICTURE_PIXELS:
             raise ValueError(f"{image.width}x{image.height} is too large")
-        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"), dtype=np.uint8), "first"
+        pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"), dtype=np.uint8)
+        turned = orientation.of_picture(image)
+        return turned.turn(pixels), "first", turned
     except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
         second = _decode_jpeg_again(content)
         if second is not None:
-            return second, "second"
+            pixels, turned = second
+            return turned.turn(pixels), "second", turned
         raise DecodeError(
             f"a frame of an image sequence does not decode: {_reason(error)}",
             given=path.name,
@@ -116,7 +125,7 @@ def decode_picture(content: bytes, path: Path) -> tuple[Frames, str]:
         ) from error
 
 
-def _decode_jpeg_again(content: bytes) -> Frames | None:
+def _decode_jpeg_again(content: bytes) -> tuple[Frames, Orientation] | None:
     if not content.startswith(b"\xff\xd8\xff") or b"\xff\xd9" not in content[-64:]:  # no JPEG, or one cut short
         return None
     try:
@@ -127,7 +136,7 @@ def _decode_jpeg_again(content: bytes) -> Frames | None:
         return None
     if len(frames) != 1 or frames[0].is_corrupt:
         return None
-    return np.asarray(frames[0].to_ndarray(format="rgb24"), dtype=np.uint8)
+    return np.asarray(frames[0].to_ndarray(format="rgb24"), dtype=np.uint8), orientation.of_frame(frames[0])
 
 
 def _reason(error: Exception) -> str:

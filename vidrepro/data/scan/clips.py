@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vidrepro.data.frames import SETTINGS, inspect_video, sequence_file
+from vidrepro.data.decode_errors import check_size
+from vidrepro.data.frames import MIN_SIDE, SETTINGS, inspect_video, sequence_file
 from vidrepro.data.pictures import decode_picture
 from vidrepro.errors import DataError, DecodeError
 from vidrepro.files import file_digest
 
-SCAN_VERSION = 1  # part of a journal's key: raised when the check records something else
+SCAN_VERSION = 2  # part of a journal's key: raised when the check records something else
 _LONGEST_REASON = 400
 
 
@@ -47,6 +48,7 @@ class Scan(NamedTuple):
         frames, fps, width, height, bytes, digest: as in the manifest; 0 and empty for a clip that cannot be used.
         problem: why it cannot be used; empty if it can.
         setting: which decoder setting decoded it, ``first`` or ``second``.
+        turned: what is done to the stored frames to show them, in words; empty if nothing is.
     """
 
     frames: int = 0
@@ -57,6 +59,7 @@ class Scan(NamedTuple):
     digest: str = ""
     problem: str = ""
     setting: str = "first"
+    turned: str = ""
 
 
 def scan_clip(files: ClipFiles) -> Scan:
@@ -86,19 +89,22 @@ def _scan_video(files: ClipFiles) -> Scan:
             refusal = refusal or error  # what the first setting says is what every reader will say
             continue
         size = files.path.stat().st_size
-        return Scan(found.frames, found.fps, found.width, found.height, size, file_digest(files.path), setting=setting)
+        digest = file_digest(files.path)
+        return Scan(found.frames, found.fps, found.width, found.height, size, digest, "", setting, found.turned)
     assert refusal is not None
     raise refusal
 
 
 def _scan_pictures(files: ClipFiles) -> Scan:
-    digest, total, used = hashlib.sha256(), 0, "first"
+    digest, total, used, turned = hashlib.sha256(), 0, "first", ""
     shape: tuple[Any, ...] | None = None
     for position in range(files.count):
         file = sequence_file(files.path, files.pattern, files.first_number, 0, position)
         content = file.read_bytes()
-        image, setting = decode_picture(content, file)
-        shape = shape or image.shape
+        image, setting, orientation = decode_picture(content, file)
+        if shape is None:
+            shape = image.shape
+            check_size((shape[1], shape[0]), MIN_SIDE, file)
         if image.shape != shape:
             raise DecodeError(
                 f"its pictures differ in size: {file.name} is {image.shape[1]}x{image.shape[0]}, "
@@ -106,7 +112,8 @@ def _scan_pictures(files: ClipFiles) -> Scan:
                 where=file,
             )
         used = setting if setting != "first" else used
+        turned = turned or orientation.name
         total += len(content)
         digest.update(content)
     assert shape is not None
-    return Scan(files.count, files.fps, shape[1], shape[0], total, digest.hexdigest(), setting=used)
+    return Scan(files.count, files.fps, shape[1], shape[0], total, digest.hexdigest(), "", used, turned)

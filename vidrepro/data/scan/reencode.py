@@ -16,13 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from PIL import Image
 
+from vidrepro.data.decode_errors import check_size
 from vidrepro.data.encode import write_frames
-from vidrepro.data.frames import ONE_THREAD, SETTINGS, decoded_video, sequence_file
+from vidrepro.data.frames import MIN_SIDE, ONE_THREAD, SETTINGS, Shown, decoded_video, first_orientation, sequence_file
+from vidrepro.data.orientation import UPRIGHT
 from vidrepro.data.pictures import decode_picture
+from vidrepro.data.rates import mean_rate, packet_times
 from vidrepro.data.scan.clips import ClipFiles, Scan, one_line, scan_clip
 from vidrepro.errors import ConfigError, DataError, DecodeError
 from vidrepro.files import not_writable
@@ -173,7 +177,7 @@ def _make(source: ClipFiles, encoding: Encoding, made: Path) -> Scan:
             return Scan(problem=f"its copy does not decode: {scan.problem}")
         if scan.frames != count:
             return Scan(problem=f"its copy has {scan.frames} frames instead of {count}")
-        return scan._replace(setting=setting)
+        return scan._replace(setting=setting, turned=_turned(source, setting))
     return Scan(problem=refusal)
 
 
@@ -196,7 +200,7 @@ def _encode(source: ClipFiles, setting: str, encoding: Encoding, made: Path) -> 
 def scaled_frames(
     source: ClipFiles, setting: str, encoding: Encoding
 ) -> Iterator[tuple[tuple[int, int], float, Iterator[VideoFrame]]]:
-    """A clip's frames in the copy's size and pixel format, with that size (width, height) and their rate.
+    """A clip's frames as shown, in the copy's size and pixel format, with that size (width, height) and their rate.
 
     Raises:
         DecodeError: from here or from the frames.
@@ -204,7 +208,11 @@ def scaled_frames(
     converter = VideoReformatter()
     pixels = "rgb24" if encoding.pictures else "yuv420p"
 
-    def scaled(frame: VideoFrame) -> VideoFrame:
+    def scaled(decoded: Shown) -> VideoFrame:
+        frame, orientation = decoded
+        if orientation.turns:  # the copy is upright, and says nothing of being turned
+            stored = converter.reformat(frame, format="rgb24", **ONE_THREAD).to_ndarray()
+            frame = VideoFrame.from_ndarray(np.ascontiguousarray(orientation.turn(stored)), format="rgb24")
         width, height = _size(frame.width, frame.height, encoding)
         target = None if encoding.pictures else ColorRange.MPEG  # what yuv420p means to every reader
         return converter.reformat(
@@ -216,7 +224,8 @@ def scaled_frames(
         first = next(frames)
         yield (first.width, first.height), source.fps, chain([first], frames)
         return
-    with decoded_video(source.path, setting) as (rate, decoded):
+    with decoded_video(source.path, setting) as (stated, decoded):
+        rate = mean_rate(stated, packet_times(source.path))
         if rate is None:
             raise DecodeError(f"'{source.path.name}' does not say how many frames it shows a second")
         frames = map(scaled, decoded)
@@ -224,18 +233,27 @@ def scaled_frames(
         yield (first.width, first.height), round(rate, 6), chain([first], frames)
 
 
-def _pictures(source: ClipFiles) -> Iterator[VideoFrame]:
+def _turned(source: ClipFiles, setting: str) -> str:
+    """What is done to a clip's stored frames to show them, in words."""
+    if source.pattern:
+        return next(_pictures(source))[1].name
+    return first_orientation(source.path, setting).name
+
+
+def _pictures(source: ClipFiles) -> Iterator[Shown]:
     shape: tuple[int, ...] | None = None
     for position in range(source.count):
         file = sequence_file(source.path, source.pattern, source.first_number, 0, position)
         try:
-            image, _ = decode_picture(file.read_bytes(), file)
+            image, _, turned = decode_picture(file.read_bytes(), file)
         except OSError as error:
             raise DecodeError(f"picture {file.name} cannot be read: {error.strerror or error}") from error
-        shape = shape or image.shape
+        if shape is None:
+            shape = image.shape
+            check_size((image.shape[1], image.shape[0]), MIN_SIDE, file)
         if image.shape != shape:
             raise DecodeError(f"its pictures differ in size at {file.name}")
-        yield VideoFrame.from_ndarray(image, format="rgb24")
+        yield VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24"), UPRIGHT._replace(name=turned.name)
 
 
 def _size(width: int, height: int, encoding: Encoding) -> tuple[int, int]:

@@ -55,6 +55,7 @@ class Checked:
         copies: where the clips' copies lie, by id; empty without re-encoding.
         order: each clip's place in the annotations.
         second_setting: clips that only the second decoder setting decodes.
+        turned: what is done to clips' stored frames to show them, in words, by id.
         decoder: what decoded them.
     """
 
@@ -63,6 +64,7 @@ class Checked:
     bad: list[Lost] = field(default_factory=list)
     copies: dict[str, Copy] = field(default_factory=dict)
     second_setting: list[str] = field(default_factory=list)
+    turned: dict[str, str] = field(default_factory=dict)
     decoder: dict[str, str] = field(default_factory=dict)
 
 
@@ -136,8 +138,11 @@ def check_clips(
         scan = checked.scans[entry.id]
         if scan.problem:
             checked.bad.append(Lost(entry, "bad", scan.problem))
-        elif scan.setting != "first":
+            continue
+        if scan.setting != "first":
             checked.second_setting.append(entry.id)
+        if scan.turned:
+            checked.turned[entry.id] = scan.turned
     return checked
 
 
@@ -220,9 +225,11 @@ class _Known:
         self._journal = journal.done
         self._old: dict[str, Any] = {}
         self._second: set[str] = set()
-        if old is not None:
+        self._turned: dict[str, str] = {}
+        if old is not None and old.read_as_now:
             self._old = {row.id: row for row in iterate_clips(old.table) if row.status == "ok"}
             self._second = set(old.info.get("second_setting", ()))
+            self._turned = old.info.get("turned", {})
 
     def scan(self, clip: str, media: Media) -> Scan | None:
         """What is known of a clip; None if it must be checked."""
@@ -233,7 +240,8 @@ class _Known:
         old = self._old.get(clip)
         if old is None:
             return None
-        scan = Scan(old.frames, old.fps, old.width, old.height, old.bytes, old.digest, "", self._setting(clip))
+        found = (old.frames, old.fps, old.width, old.height, old.bytes, old.digest)
+        scan = Scan(*found, "", self._setting(clip), self._turned.get(clip, ""))
         copy = self._copies.get(clip)
         if copy is not None:
             return scan if self._copy_is_there(clip, scan) else None

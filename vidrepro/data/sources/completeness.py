@@ -19,6 +19,7 @@ from vidrepro.files import atomic_write_json
 
 REPORT_NAME = "report.json"
 REFUSED_NAME = "report.refused.json"
+REPORTED = 1000  # entries of a list in the report; a longer one lies in a file of its own, which the report names
 _SHOWN = 5  # clips named in an error; all are in the report
 
 
@@ -211,7 +212,9 @@ class Completeness:
 def write_report(folder: Path, completeness: Completeness, result: str, more: Mapping[str, Any]) -> Path:
     """Write ``report.json``: the counts, and every clip that cannot be used, with its line and the reason.
 
-    A refusal leaves the report of a finished dataset as it is and goes to ``report.refused.json`` beside it.
+    A refusal leaves the report of a finished dataset as it is and goes to ``report.refused.json`` beside it. Of a list
+    with more than `REPORTED` entries the report has the number only, and the name of the file that has the entries:
+    ``report.clips.json`` for the clips.
 
     Args:
         folder: the dataset's folder.
@@ -221,7 +224,7 @@ def write_report(folder: Path, completeness: Completeness, result: str, more: Ma
     """
     finished = (folder / "manifest.csv").is_file()
     path = folder / (REFUSED_NAME if result == "refused" and finished else REPORT_NAME)
-    content = {
+    content: dict[str, Any] = {
         "dataset": completeness.dataset,
         "result": result,
         **completeness.summary(),
@@ -230,9 +233,15 @@ def write_report(folder: Path, completeness: Completeness, result: str, more: Ma
         "clips": [one.record() for one in completeness.lost],
         **more,
     }
+    beside = {key: value for key, value in content.items() if isinstance(value, list | dict) and len(value) > REPORTED}
+    files = {key: path.with_name(f"{path.stem}.{key}.json") for key in beside}
+    for key, value in beside.items():
+        atomic_write_json(files[key], value)
+        content[key] = {"count": len(value), "file": files[key].name}
     atomic_write_json(path, content)
-    if path.name == REPORT_NAME:
-        (folder / REFUSED_NAME).unlink(missing_ok=True)
+    for stale in folder.glob(f"{path.stem}.*.json"):  # a finished report does away with a refusal, too
+        if stale not in files.values():
+            stale.unlink(missing_ok=True)
     return path
 
 

@@ -11,6 +11,7 @@ import contextlib
 import csv
 import io
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -97,6 +98,8 @@ def prepare(dataset: OfficialDataset, options: Options) -> Manifest:
     if not completeness.accepted():
         found = {"clips_decoded": False, **folders_of(download)}
         completeness.require(write_report(folder, completeness, "refused", found))
+    if old is not None and not old.read_as_now:
+        say("an earlier version prepared this, which did not turn clips as players do: every clip is checked again")
 
     key = scan_key(dataset.NAME, download.media_root, encoding)
     with Journal(folder, key) as journal:
@@ -126,12 +129,15 @@ def prepare(dataset: OfficialDataset, options: Options) -> Manifest:
         ]
         info["completeness"] = completeness.summary()
         info["second_setting"] = checked.second_setting
+        info["turned"] = checked.turned
         before = _content(folder)
         _write_side_tables(folder, catalogue, {row["id"] for row in rows})
         write_report(folder, completeness, "prepared", more)
         manifest = write_manifest(folder, rows, info)
         if old is not None and before == _content(folder):
             say(f"dataset '{dataset.NAME}' is already prepared")
+        for turned, count in Counter(checked.turned.values()).items():
+            say(f"{count:,} clips are {turned}")
         for problem in completeness.problems():
             say(problem)
         return manifest
@@ -282,6 +288,8 @@ def _particulars(download: Download, checked: Checked) -> dict[str, Any]:
         "other_pictures_left_out": located.flow,
         "clamped": {clip: media.clamped for clip, media in located.media.items() if media.clamped},
         "second_setting": checked.second_setting,
+        "turned": Counter(checked.turned.values()),
+        "turned_clips": checked.turned,
         "decoder": checked.decoder,
     }
 
