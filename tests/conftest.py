@@ -135,3 +135,19 @@ def trained_here(monkeypatch: pytest.MonkeyPatch) -> None:
     processes = SimpleNamespace(Popen=TrainedHere, DEVNULL=subprocess.DEVNULL, STDOUT=subprocess.STDOUT)
     monkeypatch.setattr(ablation, "subprocess", processes)
     monkeypatch.setattr(ablation, "POLL_SECONDS", 0)
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Every Matplotlib figure that is written, kept for inspection."""
+    from matplotlib.figure import Figure
+
+    kept: list[Any] = []
+    save = Figure.savefig
+
+    def keep_and_save(figure: Figure, *args: Any, **options: Any) -> None:
+        kept.append(figure)
+        save(figure, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", keep_and_save)
+    return kept

@@ -20,7 +20,18 @@ def main(arguments: list[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
-    sys.exit(_run(words, debug))
+    from vidrepro import surroundings
+    from vidrepro.cli import streams
+
+    surroundings.settle()
+    streams.make_streams_forgiving()
+    code = _run(words, debug)
+    lost = streams.lost_output(sys.stdout)
+    if lost is not None:
+        problem = f"cannot write to the standard output: {lost.strerror}"
+        _print_panel(problem, [("next", "what the command did is done; only what it printed is lost")])
+        code = code or USAGE_ERROR
+    sys.exit(code)
 
 
 def _run(words: list[str], debug: bool) -> int:
@@ -36,9 +47,6 @@ def _run(words: list[str], debug: bool) -> int:
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader (a pager, head) went away; Python would complain again at exit
-        return 0
     except Exception as error:
         if debug:
             raise

@@ -8,9 +8,12 @@ import os
 import platform
 import re
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from vidrepro import surroundings
 
 PACKAGES = (
     "torch",
@@ -29,6 +32,17 @@ MODULES = {"scikit-learn": "sklearn"}  # where a package's module has another na
 DECODERS = ("h264", "vp9", "mpeg4", "mjpeg")
 ENCODERS = ("libx264",)
 
+_WHY_REPLACED = {
+    surroundings.WINDOW_BACKEND: "pictures are drawn into files, by Agg",
+    **dict.fromkeys(surroundings.SIZES, "a positive whole number is needed"),
+}
+# variable -> what goes wrong where its folder cannot be written, and which folder that is without the variable
+_CACHES = {
+    "MPLCONFIGDIR": ("Matplotlib looks for fonts anew in every command that draws", "~/.cache/matplotlib"),
+    "TORCH_HOME": ("downloaded weights (weights=imagenet) cannot be kept", "~/.cache/torch"),
+    "TMPDIR": ("another folder takes temporary files, if there is one", "/tmp"),
+}
+
 PLAIN_INSTALL = "pip install --force-reinstall torch torchvision (both from the same index, in one command)"
 
 
@@ -44,16 +58,18 @@ class Finding:
 
 
 def diagnose(data_folder: Path) -> list[Finding]:
-    """Check versions, devices, codecs, prepared datasets and known broken combinations.
+    """Check versions, devices, codecs, the environment, prepared datasets and known broken combinations.
 
     Args:
         data_folder: where prepared datasets lie.
     """
+    surrounding = _surroundings()  # before Matplotlib is imported, which replaces MPLCONFIGDIR where it cannot write
     findings = [Finding("system", "python", "ok", f"{platform.python_version()} on {platform.platform()}")]
     findings += [_package(name) for name in PACKAGES]
     if not any(finding.state == "broken" for finding in findings if finding.name in {"torch", "torchvision"}):
         findings += _devices()
     findings += _codecs()
+    findings += surrounding
     findings += _datasets(data_folder)
     free = shutil.disk_usage(_existing(data_folder)).free / 2**30
     findings.append(
@@ -149,6 +165,41 @@ def _codecs() -> list[Finding]:
 
 def _dotted(version: tuple[int, ...]) -> str:
     return ".".join(map(str, version))
+
+
+def _surroundings() -> list[Finding]:
+    """What is odd about the environment; commands work all the same."""
+    findings = [
+        Finding("environment", name, "warning", f"'{value}' is not used: {_WHY_REPLACED[name]}", f"unset {name}")
+        for name, value in surroundings.replaced.items()
+    ]
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    if not encoding.lower().startswith("utf"):
+        detail = f"cannot show every character ({encoding}): \\u2192 and the like stand for the others"
+        findings.append(Finding("environment", "output", "warning", detail, "export PYTHONIOENCODING=utf-8"))
+    for variable, (purpose, usual) in _CACHES.items():
+        folder = _cache_folder(variable, usual)
+        if folder is None or not _can_be_made(folder):
+            where = "there is no home folder" if folder is None else f"{folder} cannot be written"
+            remedy = f"export {variable}=FOLDER, one that you may write to"
+            findings.append(Finding("environment", variable, "warning", f"{where}: {purpose}", remedy))
+    return findings
+
+
+def _cache_folder(variable: str, usual: str) -> Path | None:
+    """The folder a library keeps things in; None where it would be below a home folder that nobody knows."""
+    try:
+        if own := os.environ.get(variable):
+            return Path(own).expanduser()
+        above = os.environ.get("XDG_CACHE_HOME") if usual.startswith("~/.cache/") else None
+        return Path(above, Path(usual).name) if above else Path(usual).expanduser()
+    except RuntimeError:  # no HOME, and a user that the system has no entry of
+        return None
+
+
+def _can_be_made(folder: Path) -> bool:
+    there = _existing(folder)
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
 def _datasets(data_folder: Path) -> list[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -130,21 +131,17 @@ def rows() -> list[StripRow | BarRow]:
     return [StripRow(frames, "frames"), bar, StripRow(frames, "where", heat, "predicted: up\ntrue: down", right=False)]
 
 
-def test_bars_have_the_colours_of_their_values_and_the_width_of_the_frames(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kept = []
-    monkeypatch.setattr(strip.pyplot, "close", kept.append)
+def test_bars_have_the_colours_of_their_values_and_the_width_of_the_frames(tmp_path: Path, drawn: list[Any]) -> None:
     made = rows()
     for name in ("one.png", "two.png"):
         draw_strip(tmp_path / name, "a clip", made, scale="attention", palette=PALETTES["jet"])
-    axes = np.array(kept[0].axes[:9]).reshape(3, 3)
+    axes = np.array(drawn[0].axes[:9]).reshape(3, 3)
     for place, value in zip(axes[1], (0, 0.5, 1), strict=True):
         assert np.allclose(place.images[0].get_array()[0, 0], colormaps["jet"](float(value))[:3])
     for above, place in zip(axes[0], axes[1], strict=True):
         frame, bar = above.get_position(), place.get_position()
         assert (bar.x0, bar.width) == pytest.approx((frame.x0, frame.width)) and bar.y1 < frame.y0
-        assert bar.height * kept[0].get_figheight() == pytest.approx(strip.BAR)
+        assert bar.height * drawn[0].get_figheight() == pytest.approx(strip.BAR)
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,9 +31,7 @@ def test_heat_of_another_shape_is_refused() -> None:
         overlay(np.zeros((2, 4, 4, 3), np.uint8), np.zeros((1, 4, 4), np.float32))
 
 
-def test_every_row_and_frame_is_in_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = []
-    monkeypatch.setattr(strip.pyplot, "close", kept.append)
+def test_every_row_and_frame_is_in_the_picture(tmp_path: Path, drawn: list[Any]) -> None:
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (3, 8, 12, 3), dtype=np.uint8)
     heat = rng.uniform(size=(3, 8, 12)).astype(np.float32)
@@ -44,7 +43,7 @@ def test_every_row_and_frame_is_in_the_picture(tmp_path: Path, monkeypatch: pyte
         draw_strip(tmp_path / name, "a clip", rows, heads=["a", "b", "c"], scale="share")
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
     assert Image.open(tmp_path / "one.png").width > 3 * 100
-    axes = kept[0].axes
+    axes = drawn[0].axes
     shown = [place.images[0].get_array() for place in axes[:6]]
     assert all(np.array_equal(picture, frame) for picture, frame in zip(shown[:3], frames, strict=True))
     assert all(np.array_equal(picture, mixed) for picture, mixed in zip(shown[3:], overlay(frames, heat), strict=True))

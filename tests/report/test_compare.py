@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -157,11 +158,7 @@ def test_names_are_looked_up_and_several_settings_told_apart(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("classes", [8, 60])
-def test_the_chart_has_a_bar_for_each_class_in_its_direction(
-    classes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from vidrepro.report import compare_figure
-
+def test_the_chart_has_a_bar_for_each_class_in_its_direction(classes: int, tmp_path: Path, drawn: list[Any]) -> None:
     labels = np.repeat(np.arange(classes), 4)
     sides = [np.random.default_rng(seed).uniform(size=len(labels)) < 0.5 for seed in (1, 2)]
     for name, side in zip(("m2a", "none"), sides, strict=True):
@@ -170,10 +167,8 @@ def test_the_chart_has_a_bar_for_each_class_in_its_direction(
         give_scores(file, labels, side, classes=classes)
     found = run_compare(tmp_path, "m2a/table1/m2a", "m2a/table1/none")
     assert found.named == (classes == 8)  # the names of the embedded dataset are known, no others
-    kept = []
-    monkeypatch.setattr(compare_figure.pyplot, "close", kept.append)
     draw_comparison(found, tmp_path / "bars.png")
-    bars = kept[0].axes[0].patches
+    bars = drawn[0].axes[0].patches
     lengths = [bar.get_width() if classes == 8 else bar.get_height() for bar in bars][:classes]
     assert lengths == pytest.approx([one.measured.difference for one in found.classes])
     assert lengths == sorted(lengths, reverse=True)

@@ -14,14 +14,6 @@ from vidrepro.data.manifest import Manifest, write_manifest
 from vidrepro.report import dataset_figures
 
 
-@pytest.fixture
-def figures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Every figure that is drawn, kept open."""
-    kept: list[Any] = []
-    monkeypatch.setattr(dataset_figures.pyplot, "close", kept.append)
-    return kept
-
-
 def listed(folder: Path, labels: list[int], lengths: list[int], classes: list[str], fps: list[float]) -> Manifest:
     """A manifest alone, every third clip for validation, the last one bad."""
     rows = [
@@ -39,10 +31,10 @@ def listed(folder: Path, labels: list[int], lengths: list[int], classes: list[st
     return write_manifest(folder, rows, info)
 
 
-def test_every_class_has_its_clips_by_split(tmp_path: Path, figures: list[Any]) -> None:
+def test_every_class_has_its_clips_by_split(tmp_path: Path, drawn: list[Any]) -> None:
     manifest = listed(tmp_path / "few", [0, 0, 0, 1, 0, 1], [8] * 6, TOY_CLASSES, [12.0] * 6)
     dataset_figures.draw_class_histogram(manifest, tmp_path / "classes.png")
-    axes = figures[0].axes[0]
+    axes = drawn[0].axes[0]
     widths = [[bar.get_width() for bar in of_split] for of_split in axes.containers]
     assert widths == [[3, 1], [1, 1]]  # train, then val
     assert [bar.get_x() for bar in axes.containers[1]] == [3, 1]  # on top of train
@@ -50,12 +42,12 @@ def test_every_class_has_its_clips_by_split(tmp_path: Path, figures: list[Any]) 
     assert (tmp_path / "classes.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_many_classes_are_sorted_by_their_clips(tmp_path: Path, figures: list[Any]) -> None:
+def test_many_classes_are_sorted_by_their_clips(tmp_path: Path, drawn: list[Any]) -> None:
     rng = np.random.default_rng(0)
     labels = rng.choice(174, size=900, p=rng.dirichlet(np.ones(174))).tolist()
     manifest = listed(tmp_path / "many", labels, [20] * 900, [f"class number {n}" for n in range(174)], [12.0] * 900)
     dataset_figures.draw_class_histogram(manifest, tmp_path / "classes.png")
-    axes = figures[0].axes[0]
+    axes = drawn[0].axes[0]
     totals = sum(np.array([bar.get_height() for bar in of_split]) for of_split in axes.containers)
     assert sorted(np.bincount(labels, minlength=174).tolist(), reverse=True) == totals.tolist()
     assert f"class number {np.bincount(labels).argmax()} (" in axes.get_xlabel()
@@ -63,12 +55,12 @@ def test_many_classes_are_sorted_by_their_clips(tmp_path: Path, figures: list[An
 
 @pytest.mark.parametrize("distinct", [3, 200])
 def test_lengths_are_counted_and_told_in_seconds_at_one_frame_rate(
-    distinct: int, tmp_path: Path, figures: list[Any]
+    distinct: int, tmp_path: Path, drawn: list[Any]
 ) -> None:
     lengths = [10 + number % distinct for number in range(600)]
     manifest = listed(tmp_path / "even", [0, 1] * 300, lengths, TOY_CLASSES, [12.0] * 600)
     dataset_figures.draw_length_histogram(manifest, tmp_path / "lengths.png")
-    axes = figures[0].axes[0]
+    axes = drawn[0].axes[0]
     tops = {}
     for bar in axes.patches:
         place = round(bar.get_x(), 6)
@@ -77,7 +69,7 @@ def test_lengths_are_counted_and_told_in_seconds_at_one_frame_rate(
     assert len(axes.child_axes) == 1 and "12 frames/s" in axes.child_axes[0].get_xlabel()
     mixed = listed(tmp_path / "mixed", [0, 1] * 300, lengths, TOY_CLASSES, [12.0, 24.0] * 300)
     dataset_figures.draw_length_histogram(mixed, tmp_path / "lengths.png")
-    assert not figures[1].axes[0].child_axes
+    assert not drawn[1].axes[0].child_axes
 
 
 def test_the_same_dataset_gives_the_same_bytes(toy: Manifest, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 from fake_runs import made_up_costs, write_run
-from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 from vidrepro.errors import ResultsError
@@ -18,17 +17,6 @@ from vidrepro.report.write import report_tables
 def report(results: Path, table: str = "I") -> TableReport:
     paper = load_paper("m2a")
     return report_tables(paper, [paper.table(table)], load_runs(results), made_up_costs(), data_folder=results)[0]
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """Figures are kept for inspection instead of being closed."""
-    kept: list[Figure] = []
-    monkeypatch.setattr(figures.pyplot, "close", kept.append)
-    yield kept  # type: ignore[misc]
-    monkeypatch.undo()
-    for figure in kept:
-        pyplot.close(figure)
 
 
 def test_bars_are_the_numbers_of_the_table(tmp_path: Path, drawn: list[Figure]) -> None:

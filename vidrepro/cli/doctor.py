@@ -10,7 +10,7 @@ MARKS = {"ok": ("ok", "green"), "warning": ("!!", "yellow"), "broken": ("no", "r
 
 
 def doctor(data: options.Data = None, json: options.Json = False) -> None:
-    """Check versions, devices, codecs and prepared datasets; exit 1 if something is broken.
+    """Check versions, devices, codecs, environment and prepared datasets; exit 1 if something is broken.
 
     Examples:
 

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vidrepro.cli.streams import is_unicode
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -35,8 +37,8 @@ def interruptible() -> Iterator[None]:
 
 
 def print_json(value: Any) -> None:
-    """JSON alone on stdout."""
-    print(json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True))
+    """JSON alone on stdout; where that cannot show every character, in ASCII, which is JSON too."""
+    print(json.dumps(value, indent=1, ensure_ascii=not is_unicode(sys.stdout), sort_keys=True))
 
 
 def print_run(out: Console, folder: Path) -> None:

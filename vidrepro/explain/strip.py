@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from vidrepro.drawing import colormaps, pyplot
-from vidrepro.files import atomic_file
+from vidrepro.pictures import picture
 
 COLOURS = "viridis"  # blue is nothing, yellow the largest value
 OPACITY = 0.6
@@ -150,15 +151,20 @@ def draw_strip(
     columns = len(first.frames)
     height, width = first.frames.shape[1:3]
     heights = [CELL * height / width + 0.3 if isinstance(row, StripRow) else BAR + 0.3 for row in rows]
-    figure, grid = pyplot.subplots(
-        len(rows),
-        columns,
-        figsize=(CELL * columns + 2.4, sum(heights) + 0.6),
-        dpi=130,
-        squeeze=False,
-        layout="constrained",
-        height_ratios=heights,
-    )
+    with picture(path, figsize=(CELL * columns + 2.4, sum(heights) + 0.6), layout="constrained") as figure:
+        grid = figure.subplots(len(rows), columns, squeeze=False, height_ratios=heights)
+        _draw(figure, grid, title, rows, heads, scale, palette)
+
+
+def _draw(
+    figure: Figure,
+    grid: NDArray[Any],
+    title: str,
+    rows: Sequence[StripRow | BarRow],
+    heads: Sequence[str],
+    scale: str,
+    palette: Palette,
+) -> None:
     for axes, row in zip(grid, rows, strict=True):
         if isinstance(row, BarRow):
             _draw_bar(axes, row, palette)
@@ -175,17 +181,12 @@ def draw_strip(
         bar.set_label(scale, fontsize=8)
         bar.ax.tick_params(labelsize=7)
     _align_bars(figure, [axes for axes, row in zip(grid, rows, strict=True) if isinstance(row, BarRow)], grid[0])
-    try:
-        with atomic_file(path) as file:
-            figure.savefig(file, format="png", metadata={"Software": None})
-    finally:
-        pyplot.close(figure)
 
 
 def _draw_row(axes: Sequence[Axes], row: StripRow, palette: Palette) -> None:
     pictures = row.frames if row.heat is None else overlay(row.frames, row.heat, palette=palette)
-    for place, picture in zip(axes, pictures, strict=True):
-        place.imshow(picture, interpolation="nearest")
+    for place, shown in zip(axes, pictures, strict=True):
+        place.imshow(shown, interpolation="nearest")
         _bare(place)
     for place, note in zip(axes, row.notes, strict=False):
         place.text(

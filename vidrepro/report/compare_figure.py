@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from vidrepro.drawing import pyplot
 from vidrepro.errors import ResultsError
-from vidrepro.files import atomic_file
+from vidrepro.pictures import picture
 from vidrepro.report.compare import ClassDifference, Comparison, signed
 
 NAMED_BARS = 40  # more classes are drawn as the paper draws them: thin bars, only some of them named
@@ -27,17 +27,13 @@ def draw_comparison(comparison: Comparison, path: Path) -> None:
     if not comparison.classes:
         raise ResultsError("without single classes there is nothing to draw", hint="add --per-class")
     many = len(comparison.classes) > NAMED_BARS
-    figure = _many_bars(comparison) if many else _named_bars(comparison)
-    try:
-        with atomic_file(path) as file:
-            figure.savefig(file, format="png", metadata={"Software": None})
-    finally:
-        pyplot.close(figure)
+    with picture(path, figsize=(12, 5) if many else (9, 1.9 + 0.3 * len(comparison.classes))) as figure:
+        (_many_bars if many else _named_bars)(figure, comparison)
 
 
-def _named_bars(comparison: Comparison) -> pyplot.Figure:
+def _named_bars(figure: Figure, comparison: Comparison) -> None:
     classes = comparison.classes
-    figure, axes = pyplot.subplots(figsize=(9, 1.9 + 0.3 * len(classes)), dpi=130)
+    axes = figure.subplots()
     positions = np.arange(len(classes))
     axes.barh(positions, _values(classes), color=_colours(classes), height=0.65)
     axes.errorbar(
@@ -52,12 +48,11 @@ def _named_bars(comparison: Comparison) -> pyplot.Figure:
     axes.set_xlabel(_axis_text(comparison), fontsize=9)
     _overall(comparison, axes.axvspan, axes.axvline)
     _finish(figure, axes, comparison)
-    return figure
 
 
-def _many_bars(comparison: Comparison) -> pyplot.Figure:
+def _many_bars(figure: Figure, comparison: Comparison) -> None:
     classes = comparison.classes
-    figure, axes = pyplot.subplots(figsize=(12, 5), dpi=130)
+    axes = figure.subplots()
     positions = np.arange(len(classes))
     axes.bar(positions, _values(classes), color=_colours(classes), width=0.8)
     axes.errorbar(positions, _values(classes), yerr=_whiskers(classes), fmt="none", ecolor="0.6", linewidth=0.5)
@@ -80,10 +75,9 @@ def _many_bars(comparison: Comparison) -> pyplot.Figure:
     axes.set_xlabel(f"{len(classes)} classes, largest gain first", fontsize=9)
     _overall(comparison, axes.axhspan, axes.axhline)
     _finish(figure, axes, comparison, right=0.65)
-    return figure
 
 
-def _finish(figure: pyplot.Figure, axes: Axes, comparison: Comparison, right: float = 1.0) -> None:
+def _finish(figure: Figure, axes: Axes, comparison: Comparison, right: float = 1.0) -> None:
     run, overall = comparison.a.runs[0], comparison.overall
     counts = (len(comparison.a.runs), len(comparison.b.runs))
     seeds = f"{counts[0]} seed{'s' if counts[0] > 1 else ''} each" if counts[0] == counts[1] else f"{counts} seeds"

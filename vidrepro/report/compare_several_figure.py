@@ -6,10 +6,11 @@ import textwrap
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
 
-from vidrepro.drawing import colormaps, pyplot
 from vidrepro.errors import ConfigError
-from vidrepro.files import atomic_file
+from vidrepro.pictures import picture
 from vidrepro.report.compare_several import SeveralCompared
 from vidrepro.report.statistics import Accuracy
 
@@ -27,13 +28,19 @@ def draw_several(compared: SeveralCompared, path: Path) -> None:
     Raises:
         ConfigError: if there are too many classes. ResultsError: if the file cannot be written.
     """
-    shown, sets = compared.shown, compared.sets
+    shown = compared.shown
     if len(shown) > MOST_CLASSES:
         raise ConfigError(
             "so many classes cannot be drawn", given=len(shown), allowed=f"at most {MOST_CLASSES}", hint="--classes"
         )
-    height = BAR * len(sets) * len(shown) * 1.3 + 1.3
-    figure, axes = pyplot.subplots(figsize=(10, max(3.0, height)), dpi=130, layout="constrained")
+    height = BAR * len(compared.sets) * len(shown) * 1.3 + 1.3
+    with picture(path, figsize=(10, max(3.0, height)), layout="constrained") as figure:
+        _draw(figure, compared)
+
+
+def _draw(figure: Figure, compared: SeveralCompared) -> None:
+    shown, sets = compared.shown, compared.sets
+    axes = figure.subplots()
     thickness = 0.78 / len(sets)  # of the unit that a class takes
     rows = np.arange(len(shown))
     later = colormaps[COLOURS](np.linspace(0.25, 0.95, max(1, len(sets) - 1)))
@@ -68,11 +75,6 @@ def draw_several(compared: SeveralCompared, path: Path) -> None:
         loc="outside upper center",
         ncols=columns,
     )
-    try:
-        with atomic_file(path) as file:
-            figure.savefig(file, format="png", metadata={"Software": None})
-    finally:
-        pyplot.close(figure)
 
 
 def _title(compared: SeveralCompared) -> str:

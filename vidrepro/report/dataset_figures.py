@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from vidrepro.data.manifest import Manifest
-from vidrepro.drawing import pyplot
-from vidrepro.files import atomic_file
+from vidrepro.pictures import picture
 
 NAMED_CLASSES = 40  # more are drawn as thin bars, most frequent first, without their names
 LENGTH_BINS = 40
@@ -25,22 +26,27 @@ def draw_class_histogram(manifest: Manifest, path: Path) -> None:
     counts = np.array(
         [np.bincount(ok["label"][ok["split"] == split], minlength=len(manifest.classes)) for split in splits]
     )
-    order = np.arange(len(manifest.classes))
-    if len(order) > NAMED_CLASSES:
-        order = np.argsort(-counts.sum(0), kind="stable")
-        figure, axes = pyplot.subplots(figsize=(10, 4), dpi=130, layout="constrained")
-        _stacked(axes.bar, counts[:, order], splits, "bottom", width=1.0)
-        axes.set_xlabel(_extremes(manifest, counts.sum(0)), fontsize=9)
-        axes.set_ylabel("clips", fontsize=9)
-        axes.set_xlim(-1, len(order))
-    else:
-        figure, axes = pyplot.subplots(figsize=(9, 1.4 + 0.27 * len(order)), dpi=130, layout="constrained")
-        _stacked(axes.barh, counts, splits, "left", height=0.7)
-        axes.set_yticks(order, manifest.classes, fontsize=8)
-        axes.set_ylim(len(order) - 0.4, -0.6)
-        axes.set_xlabel("clips", fontsize=9)
-    axes.set_title(f"{manifest.name}: {counts.sum():,} clips of {len(order)} classes", fontsize=10)
-    _save(figure, axes, path)
+    names = manifest.classes
+    with picture(path, figsize=_histogram_size(len(names)), layout="constrained") as figure:
+        axes = figure.subplots()
+        order = np.arange(len(names))
+        if len(order) > NAMED_CLASSES:
+            order = np.argsort(-counts.sum(0), kind="stable")
+            _stacked(axes.bar, counts[:, order], splits, "bottom", width=1.0)
+            axes.set_xlabel(_extremes(manifest, counts.sum(0)), fontsize=9)
+            axes.set_ylabel("clips", fontsize=9)
+            axes.set_xlim(-1, len(order))
+        else:
+            _stacked(axes.barh, counts, splits, "left", height=0.7)
+            axes.set_yticks(order, names, fontsize=8)
+            axes.set_ylim(len(order) - 0.4, -0.6)
+            axes.set_xlabel("clips", fontsize=9)
+        axes.set_title(f"{manifest.name}: {counts.sum():,} clips of {len(order)} classes", fontsize=10)
+        _finish(figure, axes)
+
+
+def _histogram_size(classes: int) -> tuple[float, float]:
+    return (10, 4) if classes > NAMED_CLASSES else (9, 1.4 + 0.27 * classes)
 
 
 def draw_length_histogram(manifest: Manifest, path: Path) -> None:
@@ -53,26 +59,27 @@ def draw_length_histogram(manifest: Manifest, path: Path) -> None:
     splits = list(manifest.counts())
     lengths = [ok["frames"][ok["split"] == split].to_numpy() for split in splits]
     distinct = np.unique(ok["frames"])
-    figure, axes = pyplot.subplots(figsize=(8, 3.6), dpi=130, layout="constrained")
-    if len(distinct) <= LENGTH_BINS:  # a bar for every length there is
-        counts = np.array([[(of_split == length).sum() for length in distinct] for of_split in lengths])
-        gap = np.diff(distinct).min() if len(distinct) > 1 else 1
-        _stacked(axes.bar, counts, splits, "bottom", positions=distinct, width=0.8 * gap)
-        if len(distinct) <= 12:
-            axes.set_xticks(distinct)
-    else:
-        axes.hist(lengths, bins=LENGTH_BINS, stacked=True, label=splits)
-    median = float(np.median(ok["frames"]))
-    axes.set_xlabel(f"frames (least {distinct[0]}, median {median:g}, most {distinct[-1]})", fontsize=9)
-    axes.set_ylabel("clips", fontsize=9)
-    rates = ok["fps"].unique()
-    if len(rates) == 1 and rates[0] > 0:
-        seconds = axes.secondary_xaxis("top", functions=(lambda n: n / rates[0], lambda s: s * rates[0]))
-        seconds.set_xlabel(f"seconds at {rates[0]:g} frames/s", fontsize=9)
-        seconds.tick_params(labelsize=8)
-    else:
-        axes.set_title(f"{manifest.name}: clip lengths", fontsize=10)
-    _save(figure, axes, path)
+    with picture(path, figsize=(8, 3.6), layout="constrained") as figure:
+        axes = figure.subplots()
+        if len(distinct) <= LENGTH_BINS:  # a bar for every length there is
+            counts = np.array([[(of_split == length).sum() for length in distinct] for of_split in lengths])
+            gap = np.diff(distinct).min() if len(distinct) > 1 else 1
+            _stacked(axes.bar, counts, splits, "bottom", positions=distinct, width=0.8 * gap)
+            if len(distinct) <= 12:
+                axes.set_xticks(distinct)
+        else:
+            axes.hist(lengths, bins=LENGTH_BINS, stacked=True, label=splits)
+        median = float(np.median(ok["frames"]))
+        axes.set_xlabel(f"frames (least {distinct[0]}, median {median:g}, most {distinct[-1]})", fontsize=9)
+        axes.set_ylabel("clips", fontsize=9)
+        rates = ok["fps"].unique()
+        if len(rates) == 1 and rates[0] > 0:
+            seconds = axes.secondary_xaxis("top", functions=(lambda n: n / rates[0], lambda s: s * rates[0]))
+            seconds.set_xlabel(f"seconds at {rates[0]:g} frames/s", fontsize=9)
+            seconds.tick_params(labelsize=8)
+        else:
+            axes.set_title(f"{manifest.name}: clip lengths", fontsize=10)
+        _finish(figure, axes)
 
 
 def _stacked(bars, counts, splits, base, positions=None, **size) -> None:  # type: ignore[no-untyped-def]
@@ -97,12 +104,7 @@ def _extremes(manifest: Manifest, counts: np.ndarray) -> str:
     )
 
 
-def _save(figure: pyplot.Figure, axes: pyplot.Axes, path: Path) -> None:
+def _finish(figure: Figure, axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
     figure.legend(fontsize=8, frameon=False, loc="outside right upper")
-    try:
-        with atomic_file(path) as file:
-            figure.savefig(file, format="png", metadata={"Software": None})
-    finally:
-        pyplot.close(figure)

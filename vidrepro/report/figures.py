@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vidrepro.drawing import pyplot
 from vidrepro.errors import ResultsError
 from vidrepro.experiments import Paper
-from vidrepro.files import atomic_file
+from vidrepro.pictures import picture
 from vidrepro.report.grid import TableReport
 from vidrepro.report.records import trained_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 PRINTED_COLOUR = "0.65"
 MEASURED_COLOUR = "tab:blue"
@@ -38,9 +38,12 @@ def draw_table(report: TableReport, paper: Paper, path: Path) -> None:
         )
     first = _setting(measured[0])
     rows = [record for record in measured if _setting(record) == first]
-    figure, (left, right) = pyplot.subplots(
-        1, 2, figsize=(9, 1.4 + 0.42 * len(rows)), sharey=True, gridspec_kw={"width_ratios": (2, 3)}, dpi=130
-    )
+    with picture(path, figsize=(9, 1.4 + 0.42 * len(rows))) as figure:
+        _draw(figure, report, paper, rows)
+
+
+def _draw(figure: Figure, report: TableReport, paper: Paper, rows: Sequence[dict[str, Any]]) -> None:
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(2, 3))
     _bars(left, rows, "printed_top1", PRINTED_COLOUR)
     left.set_title(f"printed, {_printed_on(paper, report, rows[0])}", fontsize=10)
     _bars(right, rows, "top1", MEASURED_COLOUR)
@@ -60,11 +63,6 @@ def draw_table(report: TableReport, paper: Paper, path: Path) -> None:
     right.set_xticks(range(0, 101, 20))
     left.set_xlim(0, 1.3 * max(record["printed_top1"] or 1 for record in rows))
     figure.tight_layout()
-    try:
-        with atomic_file(path) as file:
-            figure.savefig(file, format="png", metadata={"Software": None})  # the same bytes every time
-    finally:
-        pyplot.close(figure)
 
 
 def _printed_on(paper: Paper, report: TableReport, record: dict[str, Any]) -> str:
