@@ -98,7 +98,7 @@ def test_the_terminal_said_to_be_odd(environment: dict[str, str]) -> None:
 
 
 def test_training_goes_on_when_nobody_reads(
-    toy_data: Path, tmp_path: Path, unread: int, monkeypatch: pytest.MonkeyPatch
+    toy_data: Path, tmp_path: Path, unread: int, monkeypatch: pytest.MonkeyPatch, trained_here: None
 ) -> None:
     monkeypatch.setattr(sys, "stdout", forgiving(unread))
     monkeypatch.setattr(sys, "stderr", forgiving(unread))
