@@ -17,7 +17,7 @@ from vidrepro.__main__ import main
 from vidrepro.cli.app import app
 
 HEAVY = (
-    "torch", "torchvision", "av", "captum", "fvcore", "matplotlib", "numba", "numpy", "pandas", "scipy", "sklearn",
+    "torch", "torchvision", "av", "captum", "fvcore", "matplotlib", "numpy", "pandas", "scipy", "sklearn",
 )  # fmt: skip
 
 

@@ -24,7 +24,6 @@ PACKAGES = (
     "pandas",
     "scikit-learn",
     "scipy",
-    "numba",
     "matplotlib",
     "pydantic",
 )

@@ -15,14 +15,12 @@ of the weight.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
-from vidrepro.models.kernels import may_run
-from vidrepro.models.mechanisms import aia_fast
-from vidrepro.models.mechanisms.aia_gates import PLACE, combine, gate_over
+from vidrepro.models.mechanisms.aia_gates import GateConv3d, channels_last, combine, gate_over, laid_out_as
 from vidrepro.models.mechanisms.aia_spec import Cascade, Nested, Parallel, Spec, Unit, parse
 from vidrepro.models.mechanisms.frames import split_frames
 from vidrepro.models.options import POSITIONS, Option, choice
@@ -69,7 +67,7 @@ class AxisGates(nn.Module):
         self.axes = axes
         self.pool_order = pool_order
         for axis in axes:  # the released names, so that released weights fit
-            conv = nn.Conv3d(2, 1, 3, padding=1, bias=False)
+            conv = GateConv3d(axis)
             if axis in xavier:
                 nn.init.xavier_normal_(conv.weight)
             else:
@@ -77,29 +75,18 @@ class AxisGates(nn.Module):
             self.add_module(f"{axis}_conv", conv)
             self.add_module(f"{axis}_bn", nn.BatchNorm3d(1))
 
-            axes_left = ("N", *("1" if other == axis else other for other in PLACE))
+            axes_left = ("N", *("1" if other == axis else other for other in "TCHW"))
             self.add_module(f"{axis}_tap", AttentionTap(axis, axes_left))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        return [self._gate(x, axis) for axis in self.axes]
+        maps = x.permute(0, 1, 3, 4, 2).contiguous()
+        return [self._gate(maps, axis) for axis in self.axes]
 
-    def _gate(self, x: Tensor, axis: str) -> Tensor:
-        conv, norm = self.get_submodule(f"{axis}_conv"), self.get_submodule(f"{axis}_bn")
-        return self.get_submodule(f"{axis}_tap")(gate_over(x, axis, self.pool_order == "mean_max", conv, norm))
-
-    def fast(self, x: Tensor, frames: int) -> list[aia_fast.Gate] | None:
-        """The gates as `aia_fast` takes them, if it can and nobody listens to one of them or to a layer."""
-        if _heard(self):
-            return None
-        gates = []
-        layers: Iterator[Any] = iter(self._modules.values())
-        for axis, conv, norm, tap in zip(self.axes, layers, layers, layers, strict=False):
-            pooled = frames if axis == "T" else x.shape[PLACE[axis] - 1]
-            gate = aia_fast.gate_of(axis, self.pool_order == "mean_max", conv, norm, x, pooled)
-            if gate is None or tap.in_use:
-                return None
-            gates.append(gate)
-        return gates
+    def _gate(self, maps: Tensor, axis: str) -> Tensor:
+        conv, norm, tap = (self.get_submodule(f"{axis}_{part}") for part in ("conv", "bn", "tap"))
+        gate = gate_over(maps, axis, self.pool_order == "mean_max", conv, norm)  # type: ignore[arg-type]
+        shown: Tensor = tap(gate.permute(0, 1, 4, 2, 3))
+        return shown
 
 
 class AttentionInAttention(nn.Module):
@@ -141,30 +128,12 @@ class _Gated(nn.Module):
             self.add_module(f"gates{number}", AxisGates(UNIT_AXES[unit], xavier, pool_order))
 
     def forward(self, x: Tensor) -> Tensor:
-        if may_run(x):
-            units = self.fast(x)
-            if units is not None:
-                return aia_fast.gated(x, self.frames, [units])
-        maps = seen = split_frames(x, self.frames)
-        for unit in self.children():
-            seen = maps * combine(unit(seen))
-        return seen.flatten(0, 1)
-
-    def fast(self, x: Tensor) -> list[list[aia_fast.Gate]] | None:
-        """Each unit's gates for `aia_fast` to work with, if it can and nobody listens."""
-        units: list[Any] = list(self._modules.values())
-        found = [gates for unit in units if (gates := unit.fast(x, self.frames)) is not None]
-        return found if len(found) == len(units) else None
-
-
-class _Cascade(nn.Sequential):
-    def forward(self, x: Tensor) -> Tensor:
-        steps: list[Any] = list(self._modules.values())
-        if may_run(x) and all(type(step) is _Gated and not _heard(step) for step in steps):
-            found = [units for step in steps if (units := step.fast(x)) is not None]
-            if len(found) == len(steps):
-                return aia_fast.gated(x, steps[0].frames, found)
-        return super().forward(x)
+        maps = split_frames(x, self.frames)
+        *inner, outermost = self.children()
+        seen = to_gate = channels_last(maps)
+        for unit in inner:
+            seen = to_gate * combine(unit(seen))
+        return (maps * combine(laid_out_as(maps, outermost(seen)))).flatten(0, 1)
 
 
 class _Parallel(nn.Module):
@@ -180,10 +149,6 @@ class _Parallel(nn.Module):
         return total / len(outputs)
 
 
-def _heard(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
-
-
 def _build(spec: Spec, frames: int, pool_order: str) -> nn.Module:
     if isinstance(spec, Unit):
         return _Gated((spec.name,), frames, pool_order)
@@ -192,4 +157,4 @@ def _build(spec: Spec, frames: int, pool_order: str) -> nn.Module:
     if isinstance(spec, Parallel):
         return _Parallel([_build(branch, frames, pool_order) for branch in spec.branches])
     assert isinstance(spec, Cascade)
-    return _Cascade(*(_build(step, frames, pool_order) for step in spec.steps))
+    return nn.Sequential(*(_build(step, frames, pool_order) for step in spec.steps))

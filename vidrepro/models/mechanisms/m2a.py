@@ -34,7 +34,6 @@ from torch import Tensor, nn
 
 from vidrepro.errors import ModelError
 from vidrepro.models.layout import layout_of
-from vidrepro.models.mechanisms import m2a_fast
 from vidrepro.models.mechanisms.frames import split_frames
 from vidrepro.models.mechanisms.motion import BOUNDARIES, FrameDifference, require_reducible
 from vidrepro.models.mechanisms.patch_attention import (
@@ -44,7 +43,6 @@ from vidrepro.models.mechanisms.patch_attention import (
     attention_weights,
     patch_size,
 )
-from vidrepro.models.mechanisms.pointwise import PointwiseConv2d
 from vidrepro.models.mechanisms.tam import TAMBlock
 from vidrepro.models.mechanisms.tdn import BACKWARDS, TDNBlock
 from vidrepro.models.mechanisms.tea import TEABlock
@@ -229,28 +227,19 @@ class GatedMotionAttention(nn.Module):
             "patch_difference": patch_difference,
         }
         attention_kind = attention if attention in ATTENTIONS else "patch<s>"
-        self.conv_down = PointwiseConv2d(channels, reduced)
+        self.conv_down = nn.Conv2d(channels, reduced, 1)
         self.motion = MOTIONS[motion](reduced, frames, options) if motion != "none" else None
         self.attention = ATTENTIONS[attention_kind](reduced, frames, options) if attention != "none" else None
-        self.conv_up = PointwiseConv2d(reduced, channels)
+        self.conv_up = nn.Conv2d(reduced, channels, 1)
         self.normalises = norm == "always" or (norm == "with-attention" and self.attention is not None)
         self.skip = skip if self.attention is not None else "none"
         self.gate = AttentionTap("gate", ("N*T", "C", "H", "W"), frames=frames)
-        self._blocks = self._own_blocks(frames)
-        # As they were made; looked at in every forward pass, where to go through them by name takes long.
-        self._made = tuple((part._modules, tuple(part._modules.values())) for part in self.modules() if part._modules)
-        self._inner = tuple(self.modules())[1:]
 
     def forward(self, x: Tensor) -> Tensor:
-        if self._blocks is not None and self._untouched():
-            learnt = self._learnt()
-            if m2a_fast.available(x, learnt, self._blocks.frames):
-                return m2a_fast.gated(x, learnt, self._blocks, self._features)
         # The blocks flatten frames: pixels last. The gate is to lie as x does: one pass over two layouts is slow.
         features = self._features(self.conv_down(x).contiguous()).contiguous(memory_format=layout_of(x))
         gate = self.gate(torch.sigmoid(self.conv_up(features)))
-        # x * gate + x; forward and backward take fewest full-width passes this way (torch.addcmul's most).
-        return x * (gate + 1)
+        return torch.addcmul(x, x, gate)  # x + x * gate in one pass
 
     def _features(self, reduced: Tensor) -> Tensor:
         if isinstance(self.attention, PatchAttention):
@@ -265,38 +254,6 @@ class GatedMotionAttention(nn.Module):
         if self.skip == "none":
             return attended
         return attended + (reduced if self.skip == "reduced" else features)
-
-    def _own_blocks(self, frames: int) -> m2a_fast.Blocks | None:
-        """M2A's own blocks as `m2a_fast` wants them; None with another paper's."""
-        motion, attention = self.motion, self.attention
-        if not isinstance(motion, FrameDifference | None) or not isinstance(attention, FrameAttention | None):
-            return None
-        boundary = "none" if motion is None else motion.boundary
-        return m2a_fast.Blocks.of(frames, self.normalises, boundary, attention is not None, self.skip)
-
-    def _untouched(self) -> bool:
-        """Whether all parts are as they were made, and nobody listens to one."""
-        for found, made in self._made:
-            if tuple(found.values()) != made:
-                return False
-        for part in self._inner:
-            own = part.__dict__
-            if (
-                own["_forward_hooks"]
-                or own["_forward_pre_hooks"]
-                or own["_backward_hooks"]
-                or own["_backward_pre_hooks"]
-            ):
-                return False
-        parts = self._modules
-        return type(parts["conv_down"]) is type(parts["conv_up"]) is PointwiseConv2d
-
-    def _learnt(self) -> m2a_fast.Learnt:
-        """The weights and biases of both convolutions; None for what is computed from others."""
-        down: Any = self._modules["conv_down"]
-        up: Any = self._modules["conv_up"]
-        weights, others = down._parameters, up._parameters
-        return weights.get("weight"), weights.get("bias"), others.get("weight"), others.get("bias")
 
     def extra_repr(self) -> str:
         return f"normalises={self.normalises}, skip={self.skip}"

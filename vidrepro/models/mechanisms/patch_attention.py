@@ -30,7 +30,7 @@ def patch_size(name: object) -> int | None:
 
 def attention_weights(queries: Tensor, keys: Tensor) -> Tensor:
     """``softmax(q k' / sqrt(width))`` of ``(B, Q, width)`` and ``(B, K, width)``: ``(B, Q, K)``, rows sum to one."""
-    scores = torch.bmm(queries * (1 / math.sqrt(queries.shape[2])), keys.transpose(1, 2))
+    scores = torch.bmm(queries, keys.transpose(1, 2)) / math.sqrt(queries.shape[2])
     return scores.softmax(dim=2)
 
 
