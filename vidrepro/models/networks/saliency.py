@@ -17,7 +17,6 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -93,12 +92,13 @@ def _weights(side: int, fwhm: float, dtype: torch.dtype, device: torch.device) -
     border value stands for its padding too. Coordinates run from 0 to 1 over the map and on beyond it.
     """
     padding = max(side - 1, 1)
-    place = np.arange(-padding, side + padding)
-    distance = place - np.arange(side)[:, None]
-    gaussian = np.exp(-4 * math.log(2) * (distance / (fwhm * side)) ** 2)
-    gaussian[abs(distance) > padding] = 0  # the kernel is 2*padding + 1 long
-    repeats = np.eye(side)[place.clip(0, side - 1)]
-    coordinate = place / padding if side > 1 else np.full(place.shape, 0.5)
     with torch.inference_mode(False):  # they are kept, and training may be the next to use them
-        plain, moment = (torch.from_numpy(item @ repeats) for item in (gaussian, gaussian * coordinate))
+        place = torch.arange(-padding, side + padding, dtype=torch.float64)
+        distance = place - torch.arange(side, dtype=torch.float64).unsqueeze(1)
+        gaussian = torch.exp(-4 * math.log(2) * (distance / (fwhm * side)) ** 2)
+        gaussian = gaussian * (distance.abs() <= padding)  # the kernel is 2*padding + 1 long
+        repeated = place.clamp(0, side - 1).long()
+        coordinate = place / padding if side > 1 else torch.full_like(place, 0.5)
+        nothing = torch.zeros(side, side, dtype=torch.float64)
+        plain, moment = (nothing.index_add(1, repeated, item) for item in (gaussian, gaussian * coordinate))
         return plain.to(device, dtype), moment.to(device, dtype)

@@ -113,7 +113,7 @@ def gaussian_saliency(
     if most is None:
         # as many places per frame as the fullest one needs; on a device, as it can need: asking would wait for it
         most = -(-height // 2) * -(-width // 2)
-        if maps.device.type == "cpu":
+        if maps.device.type == "cpu" and not torch.compiler.is_compiling():
             most = min(most, max(int(per_frame.sum(1).max()), 1))
     response, position = maps.masked_fill(~peaks, -1).flatten(1).topk(most, dim=1)
     there = response >= 0
