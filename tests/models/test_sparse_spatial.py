@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tests.short_runs import TCNN, train_shortly
 from vidrepro.config import TrainConfig
-from vidrepro.cost.attention_step import attention_task
+from benchmarks.attention_step import attention_task
 from vidrepro.cost.report import measure_model
 from vidrepro.errors import CheckpointError, ModelError
 from vidrepro.models import build_model

@@ -11,13 +11,13 @@ import typer
 from typer.testing import CliRunner
 
 from tests.conftest import make_toy_dataset
-from vidrepro.cli.measure import measure
+from benchmarks import leak
+from benchmarks.__main__ import app
+from benchmarks.leak import check_leak
 from vidrepro.config import RunConfig
 from vidrepro.data.manifest import Manifest
 from vidrepro.errors import ConfigError
 from vidrepro.report.runs import load_runs
-from vidrepro.training import leak
-from vidrepro.training.leak import check_leak
 
 
 def changed(config: RunConfig, *, mechanism: str = "none", **data: Any) -> RunConfig:

@@ -1,4 +1,4 @@
-"""``vidrepro measure prepare``: what preparing a dataset of Something-Something V2's size costs on this machine.
+"""What preparing a dataset of Something-Something V2's size costs on this machine.
 
 Everything is made for it in a temporary folder: annotations of 220,847 clips with that many files, thousands of tiny
 clips, and some clips of V2's real size. Each measurement runs in a process of its own, so that its peak memory is its.

@@ -1,6 +1,6 @@
 """The released modules as a reader of the released code would write them down: step by step, nothing rearranged.
 
-They are what ours is timed against (`vidrepro measure step`) and compared with in the tests. Formulas, not lines, are
+They are what ours is timed against (`benchmarks.step`) and compared with in the tests. Formulas, not lines, are
 taken from the released code; its layer names are kept so that weights fit both.
 """
 

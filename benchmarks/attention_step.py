@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vidrepro.cost.benchmarks import Task
+from vidrepro.cost.speed import Task
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,4 +1,4 @@
-"""How fast things are on this machine: reading clips, training, starting up.
+"""How fast things are on this machine: reading clips, training.
 
 Everything that is compared runs in turns within one process, round by round, and is compared round by round: a
 machine that slows down for a while slows all of it down. What is reported is the median over the rounds.
@@ -6,8 +6,6 @@ machine that slows down for a while slows all of it down. What is reported is th
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
     from vidrepro.config import RunConfig
 
 Record = dict[str, Any]
-Task = Callable[[], int]  # does some work and returns how many clips (or starts) that was
+Task = Callable[[], int]  # does some work and returns how many clips (or what else it does) that was
 
 PIXELS_PER_STEP = 2**20  # of a training step on a CPU: 32 clips of the preset tiny have 0.6 million
 
@@ -123,24 +121,6 @@ def measure_throughput(options: Options) -> list[Record]:
     for preset in [options.preset] if options.preset else [default_preset(EMBEDDED_DATASET), PAPER_PRESET]:
         records += _throughput_of_preset(preset, options)
     return records
-
-
-def measure_startup(options: Options) -> list[Record]:
-    """How often a second ``vidrepro --help`` starts and ends, and the seconds it takes, beside Python doing nothing."""
-    commands = {"python -c pass": ["-c", "pass"], "vidrepro --help": ["-m", "vidrepro", "--help"]}
-
-    def start(arguments: list[str]) -> Task:
-        def task() -> int:
-            subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
-            return 1
-
-        return task
-
-    rates = in_turns({name: start(arguments) for name, arguments in commands.items()}, options.rounds)
-    return [
-        {**record, "seconds": 1 / record["per_second"], "unit": "starts/s", **machine("cpu", None)}
-        for record in summary(rates, "python -c pass")
-    ]
 
 
 def _throughput_of_preset(preset: str, options: Options) -> list[Record]:

@@ -1,21 +1,21 @@
-"""``measure prepare``: what it makes and measures; never how long anything takes."""
+"""The preparation benchmark: what it makes and measures; never how long anything takes."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from vidrepro.cost import preparation
+from benchmarks import prepare
 from vidrepro.data.manifest import load_manifest
 
 
 def test_the_generated_download_is_read_as_a_whole(tmp_path: Path) -> None:
-    preparation.write_download(tmp_path / "large", 300)
+    prepare.write_download(tmp_path / "large", 300)
     listed = [
         json.loads((tmp_path / f"large/labels/{name}.json").read_text()) for name in ("train", "validation", "test")
     ]
     assert [len(rows) for rows in listed] == [229, 33, 38]  # V2's shares of 300
-    found = preparation.measure_join(str(tmp_path / "large"), str(tmp_path / "data"))
+    found = prepare.measure_join(str(tmp_path / "large"), str(tmp_path / "data"))
     assert found["seconds"] > 0 and found["peak_bytes"] > 0
     manifest = load_manifest("ssv2", tmp_path / "data")
     assert {split: count["ok"] for split, count in manifest.counts().items()} == {"train": 229, "val": 33, "test": 38}
@@ -23,7 +23,7 @@ def test_the_generated_download_is_read_as_a_whole(tmp_path: Path) -> None:
 
 
 def test_all_measurements_run(tmp_path: Path) -> None:
-    records = preparation.measure_prepare(clips=200, checked=1100, rounds=1)
+    records = prepare.measure_prepare(clips=200, checked=1100, rounds=1)
     assert {record["unit"] for record in records} == {"s", "GB", "MB", "x", "clips/s per core"}
     assert [record["limit"] for record in records if record["limit"] is not None] == [
         30.0,

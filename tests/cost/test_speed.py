@@ -11,17 +11,17 @@ import pytest
 import torch
 
 from vidrepro.config import RunConfig
-from vidrepro.cost import benchmarks, loaders
-from vidrepro.cost.benchmarks import Options, in_turns, summary
+from vidrepro.cost import loaders, speed
+from vidrepro.cost.speed import Options, in_turns, summary
 from vidrepro.data.frames import read_video
 from vidrepro.data.manifest import Manifest
 
 
 def test_in_turns_rotates_and_leaves_the_first_round_out(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, order = [0.0], []
-    monkeypatch.setattr(benchmarks.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: clock[0])
 
-    def task(name: str, seconds: float) -> benchmarks.Task:
+    def task(name: str, seconds: float) -> speed.Task:
         def work() -> int:
             order.append(name)
             clock[0] += seconds * len(order)
@@ -87,7 +87,7 @@ def test_loader_benchmark_on_a_prepared_dataset(toy: Manifest, toy_data: Path, m
     preset = SimpleNamespace(data={"frames": 4, "train_size": 24, "eval_short_side": 28, "eval_size": 24})
     monkeypatch.setattr(loaders, "load_preset", lambda name: preset)
     threads = torch.get_num_threads()
-    records = benchmarks.measure_loader(Options(rounds=2, dataset="toy", data=toy_data))
+    records = speed.measure_loader(Options(rounds=2, dataset="toy", data=toy_data))
     assert torch.get_num_threads() == threads
     assert records[0]["name"] == "vidrepro"
     for record in records:
@@ -96,7 +96,7 @@ def test_loader_benchmark_on_a_prepared_dataset(toy: Manifest, toy_data: Path, m
 
 
 def test_throughput_benchmark_trains_the_default_rows() -> None:
-    records = benchmarks.measure_throughput(Options(rounds=1, preset="tiny", batch=1, device="cpu"))
+    records = speed.measure_throughput(Options(rounds=1, preset="tiny", batch=1, device="cpu"))
     names = [record["name"] for record in records]
     assert names == [f"micro {m}" for m in ("none", "m2a-attention", "m2a-motion", "m2a", "none + shift")]
     assert all(record["per_second"] > 0 and record["batch"] == 1 for record in records)
@@ -111,15 +111,15 @@ def test_affordable_batch(toy_config: RunConfig) -> None:
             "train": toy_config.train.model_copy(update={"batch_size": 32}),
         }
     )
-    assert benchmarks._affordable_batch(large, torch.device("cpu")) == 2
-    assert benchmarks._affordable_batch(large, torch.device("cuda")) == 32
-    assert benchmarks._affordable_batch(toy_config, torch.device("cpu")) == toy_config.train.batch_size
+    assert speed._affordable_batch(large, torch.device("cpu")) == 2
+    assert speed._affordable_batch(large, torch.device("cuda")) == 32
+    assert speed._affordable_batch(toy_config, torch.device("cpu")) == toy_config.train.batch_size
 
 
 def test_startup_benchmark_runs_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[list[str]] = []
-    monkeypatch.setattr(benchmarks.subprocess, "run", lambda command, **_: started.append(command[1:]))
-    records = benchmarks.measure_startup(Options(rounds=2))
+    monkeypatch.setattr(speed.subprocess, "run", lambda command, **_: started.append(command[1:]))
+    records = speed.measure_startup(Options(rounds=2))
     assert started.count(["-m", "vidrepro", "--help"]) == started.count(["-c", "pass"]) == 3
     assert [record["name"] for record in records] == ["python -c pass", "vidrepro --help"]
     assert all(record["seconds"] == 1 / record["per_second"] for record in records)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from vidrepro.cost.benchmarks import Options, Record, Task, in_turns, machine
+from vidrepro.cost.speed import Record, Task, in_turns, machine
 
 if TYPE_CHECKING:
     import torch
@@ -72,9 +72,9 @@ class Case:
 
 
 def cases() -> dict[str, Case]:
-    """What `measure step` compares, by paper."""
-    from vidrepro.cost.attention_step import attention_task
-    from vidrepro.cost.transcriptions import LiteralAIA, LiteralM2A, LiteralShift
+    """What is compared, by paper."""
+    from benchmarks.attention_step import attention_task
+    from benchmarks.transcriptions import LiteralAIA, LiteralM2A, LiteralShift
 
     return {
         "m2a": Case(
@@ -118,11 +118,12 @@ def cases() -> dict[str, Case]:
     }
 
 
-def measure_step(options: Options) -> list[Record]:
+def measure_step(pairs: int = MIN_PAIRS, device_name: str = "auto") -> list[Record]:
     """Training steps (forward, backward, SGD; eager) with each mechanism over the plain network's of the same round.
 
     Args:
-        options: `rounds` pairs, at least `MIN_PAIRS`; `device`.
+        pairs: of steps, at least `MIN_PAIRS`.
+        device_name: where to train.
 
     Returns:
         One record per quantity and network: the median ratio to the plain network (`Contender.over`), its bootstrap
@@ -130,10 +131,10 @@ def measure_step(options: Options) -> list[Record]:
     """
     from vidrepro.devices import choose_device, keep_freed_memory
 
-    device = choose_device(options.device)
+    device = choose_device(device_name)
     if device.type == "cpu":
         keep_freed_memory()  # as training does
-    rounds = max(options.rounds, MIN_PAIRS)
+    rounds = max(pairs, MIN_PAIRS)
     records: list[Record] = []
     for paper, case in cases().items():
         networks = {"none": Contender(), **case.contenders}

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from vidrepro.cost.benchmarks import Options
-from vidrepro.cost.step import (
+from benchmarks.step import (
     FORWARD,
     SAVED,
     STEP,
@@ -22,7 +21,7 @@ from vidrepro.cost.step import (
     cases,
     measure_step,
 )
-from vidrepro.cost.transcriptions import LiteralAIA
+from benchmarks.transcriptions import LiteralAIA
 from vidrepro.models.mechanisms.aia import AttentionInAttention
 from vidrepro.models.mechanisms.aia_released import released_block_key
 
@@ -115,8 +114,8 @@ def test_measure_step_reports_every_network(monkeypatch: pytest.MonkeyPatch) -> 
         "tsm": Contender(temporal_shift=True, bars={STEP: 0}, over="m2a"),
     }
     small = Case("micro", 1, 2, 16, 3, contenders, (STEP, FORWARD, SAVED))
-    monkeypatch.setattr("vidrepro.cost.step.cases", lambda: {"m2a": small})
-    records = measure_step(Options(rounds=1, device="cpu"))
+    monkeypatch.setattr("benchmarks.step.cases", lambda: {"m2a": small})
+    records = measure_step(1, "cpu")
     assert [record["name"] for record in records] == ["none", "m2a", "tsm"] * 3
     assert [record["met"] for record in records] == [None, True, False, *[None] * 3, None, False, None]
     assert [record["pairs"] for record in records] == [*[15] * 6, *[1] * 3]
@@ -129,8 +128,8 @@ def test_attention_is_timed_within_the_step_it_belongs_to(monkeypatch: pytest.Mo
     case = cases()["tcnn"]
     smaller = {name: replace(contender, options=TINY_TCNN) for name, contender in case.contenders.items()}
     small = replace(case, frames=4, size=32, classes=3, contenders=smaller)
-    monkeypatch.setattr("vidrepro.cost.step.cases", lambda: {"tcnn": small})
-    none, spatial, attention = measure_step(Options(rounds=1, device="cpu"))
+    monkeypatch.setattr("benchmarks.step.cases", lambda: {"tcnn": small})
+    none, spatial, attention = measure_step(1, "cpu")
     assert (none["ratio"], spatial["over"], spatial["bar"]) == (1, "none", 3.3)
     assert (attention["over"], attention["bar"]) == ("spatial", 0.1)
 
