@@ -52,13 +52,13 @@ test-versions:
 	done
 
 bench: $(READY)
-	$(BIN)/vidrepro measure startup
+	$(BIN)/python -m benchmarks startup
 	$(BIN)/vidrepro measure loader
 	$(BIN)/vidrepro measure throughput
-	OMP_NUM_THREADS=1 $(BIN)/vidrepro measure step
-	$(BIN)/vidrepro measure prepare
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks step
+	$(BIN)/python -m benchmarks prepare
 	$(BIN)/vidrepro prepare synthetic --data $(DEMO)/data
-	$(BIN)/vidrepro measure leak --data $(DEMO)/data 
+	$(BIN)/python -m benchmarks leak --data $(DEMO)/data 
 
 tables: $(READY)
 	for paper in m2a aia stabn tcnn; do $(BIN)/vidrepro table --paper $$paper --format md,csv,tex --figure || exit 1; done

@@ -62,7 +62,9 @@ def startup(
 
 @app.command()
 def leak(
-    data: Annotated[Path | None, typer.Option("--data", help="Prepared datasets ($VIDREPRO_DATA, else ./data).")] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Prepared datasets ($VIDREPRO_DATA, else ./data).")
+    ] = None,
     results: Annotated[
         Path | None, typer.Option("--results", help="Where its run is kept (default: leak in the dataset's folder).")
     ] = None,
@@ -71,8 +73,8 @@ def leak(
 ) -> None:
     """Whether anything betrays the direction of a clip of the embedded dataset to an order-blind network.
 
-    It trains ten times longer than usual, about half an hour; interrupted, it goes on. Its run is kept beside the clips,
-    not among the results, which are versioned: it is no run of a paper's row.
+    It trains ten times longer than usual, about half an hour; interrupted, it goes on. Its run is kept beside the
+    clips, not among the results, which are versioned: it is no run of a paper's row.
     """
     from benchmarks.leak import check_leak
     from benchmarks.show import print_leak

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
+from subprocess import run
 
 from vidrepro.cost.speed import Record, Task, in_turns, machine, summary
 
@@ -14,7 +14,7 @@ def measure_startup(rounds: int = 5) -> list[Record]:
 
     def start(arguments: list[str]) -> Task:
         def task() -> int:
-            subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+            run([sys.executable, *arguments], check=True, capture_output=True)
             return 1
 
         return task

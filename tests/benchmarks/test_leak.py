@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import typer
 from typer.testing import CliRunner
 
-from tests.conftest import make_toy_dataset
 from benchmarks import leak
 from benchmarks.__main__ import app
 from benchmarks.leak import check_leak
+from tests.conftest import make_toy_dataset
 from vidrepro.config import RunConfig
 from vidrepro.data.manifest import Manifest
 from vidrepro.errors import ConfigError
@@ -92,8 +91,6 @@ def test_its_run_is_kept_beside_the_clips(tmp_path: Path, monkeypatch: pytest.Mo
         return numbers | {"epochs": 120, "clips": 1, "interval": [0.0, 100.0], "leaks": False} | direction
 
     monkeypatch.setattr(leak, "check_leak", checked)
-    app = typer.Typer()
-    app.command()(measure)
     words = ["leak", "--data", str(tmp_path / "data"), *(["--results", str(tmp_path / where)] if where else [])]
     result = CliRunner().invoke(app, words, catch_exceptions=False)
     assert result.exit_code == 0 and "no leak seen" in " ".join(result.output.split())

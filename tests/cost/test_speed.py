@@ -114,12 +114,3 @@ def test_affordable_batch(toy_config: RunConfig) -> None:
     assert speed._affordable_batch(large, torch.device("cpu")) == 2
     assert speed._affordable_batch(large, torch.device("cuda")) == 32
     assert speed._affordable_batch(toy_config, torch.device("cpu")) == toy_config.train.batch_size
-
-
-def test_startup_benchmark_runs_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[list[str]] = []
-    monkeypatch.setattr(speed.subprocess, "run", lambda command, **_: started.append(command[1:]))
-    records = speed.measure_startup(Options(rounds=2))
-    assert started.count(["-m", "vidrepro", "--help"]) == started.count(["-c", "pass"]) == 3
-    assert [record["name"] for record in records] == ["python -c pass", "vidrepro --help"]
-    assert all(record["seconds"] == 1 / record["per_second"] for record in records)

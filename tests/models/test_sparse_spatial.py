@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.attention_step import attention_task
 from tests.short_runs import TCNN, train_shortly
 from vidrepro.config import TrainConfig
-from benchmarks.attention_step import attention_task
 from vidrepro.cost.report import measure_model
 from vidrepro.errors import CheckpointError, ModelError
 from vidrepro.models import build_model
