@@ -75,7 +75,8 @@ def test_a_network_is_one_graph(backbone: str, mechanism: str, options: dict[str
 def test_the_loss_of_a_network_that_draws_is_one_graph() -> None:
     """Sparse spatial attention divides peaks at random: both ways ask the same generator in the same order."""
     torch.manual_seed(0)
-    model = build_model("tcnn", "sparse-spatial", frames=4, classes=3, dropout=0.0, width=4).double().train()
+    smallest = {"width": 4, "stacks": "-/-/-/-/-/-/-", "branches": "D"}
+    model = build_model("tcnn", "sparse-spatial", frames=4, classes=3, dropout=0.0, **smallest).double().train()
     clips, labels = torch.randn(2, 4, 3, 32, 32, dtype=torch.float64), torch.tensor([0, 2])
     losses = []
     for network in (model, copy.deepcopy(model)):
@@ -85,8 +86,40 @@ def test_the_loss_of_a_network_that_draws_is_one_graph() -> None:
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-12, atol=0)
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no compiler (g++)")
-def test_compiled_code_gives_the_same_numbers() -> None:
+def network_and_clips() -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(0)
+    return build_model("micro", "m2a", frames=4, classes=5, width=8).eval(), torch.randn(2, 4, 3, 16, 16)
+
+
+needs_compiler = pytest.mark.skipif(
+    shutil.which("c++") is None and shutil.which("g++") is None, reason="no C++ compiler here"
+)
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", ["layer1", "layer2", "layer3", "layer4"])
+def test_a_compiled_block_gives_the_same_features(name: str) -> None:
+    model, clips = network_and_clips()
+    block, seen = model.backbone.get_submodule(name), []
+    with torch.no_grad():
+        hook = block.register_forward_hook(lambda _block, inputs, output: seen.append((*inputs, output)))
+        model(clips)
+        hook.remove()
+        ((features, expected),) = seen
+        torch.testing.assert_close(torch.compile(block, fullgraph=True)(features), expected, rtol=1e-4, atol=1e-6)
+
+
+@needs_compiler
+def test_what_stands_around_the_blocks_gives_the_same_logits_compiled() -> None:
+    model, clips = network_and_clips()
+    model.backbone.layer1 = nn.Conv2d(8, 64, 1)
+    model.backbone.layer2 = model.backbone.layer3 = model.backbone.layer4 = nn.Identity()
+    with torch.no_grad():
+        torch.testing.assert_close(torch.compile(model, fullgraph=True)(clips), model(clips), rtol=1e-4, atol=1e-6)
+
+
+@needs_compiler
+def test_a_compiled_mechanism_gives_the_same_numbers() -> None:
     torch.manual_seed(0)
     module = build_mechanism("C", 16, 3).double()
     x = torch.randn(6, 16, 4, 4, dtype=torch.float64, requires_grad=True)

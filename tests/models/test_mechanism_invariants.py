@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from itertools import product
 from typing import Any
 
@@ -190,42 +189,3 @@ def test_bfloat16_logits_under_autocast() -> None:
             half = model(clips).float()
     assert not torch.equal(half, exact)
     torch.testing.assert_close(half, exact, rtol=0.05, atol=0.05 * exact.abs().max().item())
-
-
-def network_and_clips() -> tuple[nn.Module, torch.Tensor]:
-    torch.manual_seed(0)
-    return build_model("micro", "m2a", frames=4, classes=5, width=8).eval(), torch.randn(2, 4, 3, 16, 16)
-
-
-def test_a_network_compiles_as_one_graph() -> None:
-    model, clips = network_and_clips()
-    with torch.no_grad():
-        compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
-        torch.testing.assert_close(compiled(clips), model(clips), rtol=1e-4, atol=1e-6)
-
-
-needs_compiler = pytest.mark.skipif(
-    shutil.which("c++") is None and shutil.which("g++") is None, reason="no C++ compiler here"
-)
-
-
-@needs_compiler
-@pytest.mark.parametrize("name", ["layer1", "layer2", "layer3", "layer4"])
-def test_a_compiled_block_gives_the_same_features(name: str) -> None:
-    model, clips = network_and_clips()
-    block, seen = model.backbone.get_submodule(name), []
-    with torch.no_grad():
-        hook = block.register_forward_hook(lambda _block, inputs, output: seen.append((*inputs, output)))
-        model(clips)
-        hook.remove()
-        ((features, expected),) = seen
-        torch.testing.assert_close(torch.compile(block, fullgraph=True)(features), expected, rtol=1e-4, atol=1e-6)
-
-
-@needs_compiler
-def test_what_stands_around_the_blocks_gives_the_same_logits_compiled() -> None:
-    model, clips = network_and_clips()
-    model.backbone.layer1 = nn.Conv2d(8, 64, 1)
-    model.backbone.layer2 = model.backbone.layer3 = model.backbone.layer4 = nn.Identity()
-    with torch.no_grad():
-        torch.testing.assert_close(torch.compile(model, fullgraph=True)(clips), model(clips), rtol=1e-4, atol=1e-6)
