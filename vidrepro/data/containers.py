@@ -64,9 +64,16 @@ def open_container(path: Path, *, second: bool = False) -> InputContainer:
 
 
 def video_stream(container: InputContainer) -> VideoStream | None:
-    """The first stream of moving pictures; None if there is none."""
+    """The stream of moving pictures that ffmpeg takes: the largest default one; None if there is none."""
+
+    def rank(stream: VideoStream) -> tuple[bool, int]:
+        decoder = stream.codec_context
+        pixels = decoder.width * decoder.height if decoder is not None else 0
+        return bool(stream.disposition & Disposition.default), pixels
+
     # A picture attached to a sound file counts as a video stream for FFmpeg, not for us.
-    return next((one for one in container.streams.video if not one.disposition & Disposition.attached_pic), None)
+    moving = (one for one in container.streams.video if not one.disposition & Disposition.attached_pic)
+    return max(moving, key=rank, default=None)
 
 
 def kind_of_file(path: Path) -> str | None:

@@ -310,7 +310,7 @@ def _open_video(
         if stream is None:
             kinds = sorted({stream.type for stream in container.streams} - {"video"})
             raise DecodeError(
-                f"'{path.name}' holds no video, only {' and '.join(kinds) or 'nothing'}",
+                f"'{path.name}' holds no video, only {' and '.join(kinds) or 'an empty container'}",
                 allowed="a file with a video stream",
                 where=path,
             )

@@ -181,3 +181,23 @@ def test_a_jpeg_that_pillow_refuses_is_read_by_the_second_setting(
     assert (found.problem, found.setting, found.frames) == ("", "second", 2)
     after = read_sequence(tmp_path / "p", "%05d.jpg", 1, 0, [0, 1])
     assert np.abs(after.astype(int) - before).mean() < 3  # another decoder rounds otherwise
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_thumbnail_that_nobody_marked_as_attached_is_not_the_clip(first: bool, tmp_path: Path) -> None:
+    path = tmp_path / "clip.mkv"
+    images = moving_frames(12)
+    with av.open(str(path), "w") as container:
+        kinds = ["mjpeg", "mpeg4"] if first else ["mpeg4", "mjpeg"]
+        streams: dict[str, Any] = {codec: container.add_stream(codec, rate=12) for codec in kinds}
+        for codec, frames in (("mjpeg", images[:1, :32, :32]), ("mpeg4", images)):
+            stream = streams[codec]
+            stream.height, stream.width = frames.shape[1:3]
+            stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for codec, frames in (("mjpeg", images[:1, :32, :32]), ("mpeg4", images)):
+            for image in frames:
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+                container.mux(streams[codec].encode(frame))
+            container.mux(streams[codec].encode(None))
+    scan = scan_clip(ClipFiles("a", path))
+    assert (scan.problem, scan.frames, scan.width, scan.height) == ("", 12, 64, 48)

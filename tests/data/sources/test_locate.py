@@ -138,10 +138,11 @@ def test_pictures_beside_optical_flow_are_taken_and_the_rest_is_counted(
     assert (found.stray, found.flow) == (3 * len(flow), 3 * len(flow))
 
 
-def test_depth_maps_beside_the_pictures_are_left_out_too(tmp_path: Path) -> None:
-    touch(*(tmp_path / f"{name}_{number}.png" for name in ("rgb", "depth", "mask") for number in range(3)))
+@pytest.mark.parametrize("rgb", ["rgb_", ""])
+def test_depth_maps_beside_the_pictures_are_left_out_too(rgb: str, tmp_path: Path) -> None:
+    touch(*(tmp_path / f"{name}{number}.png" for name in (rgb, "depth_", "mask_") for number in range(3)))
     found = list_pictures(tmp_path)
-    assert (found.pattern, found.flow, found.problem) == ("rgb_%d.png", 6, "")
+    assert (found.pattern, found.flow, found.problem) == (f"{rgb}%d.png", 6, "")
 
 
 @pytest.mark.parametrize(

@@ -222,10 +222,31 @@ def test_csv_columns_are_found_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        "label;x\r\nan arm, raised;1\r\n",
+        'label\tx\n"an arm, raised"\t1 \n',
+        'x,label,,\r\n1,"an arm, raised",,\r\n,,,\r\n',  # as spreadsheets leave it
+        'x,y,y,label\n1,2,3,"an arm, raised" \t\n',
+    ],
+)
+def test_a_csv_file_that_a_spreadsheet_wrote_again(tmp_path: Path, content: str) -> None:
+    (row,) = read_csv(write(tmp_path, content, "list.csv"), ["label"], optional=["x"])
+    assert (row.fields["label"], row.fields["x"]) == ("an arm, raised", "1")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_another_encoding_is_called_by_its_name(tmp_path: Path, encoding: str) -> None:
+    path = write(tmp_path, "label,x\na,1\n".encode(encoding), "list.csv")
+    with pytest.raises(DataError, match="UTF-16"):
+        read_csv(path, ["label"])
+
+
+@pytest.mark.parametrize(
     ("content", "line", "problem"),
     [
         ("x,y\n1,2\n", 1, "missing column 'label'"),
-        ("label,x,x\n1,2,3\n", 1, "twice"),
+        ("label,x,label\n1,2,3\n", 1, "'label' stands there twice"),
         ("label,x\na,1\nb,2,3\n", 3, "number of fields"),
         ("label,x\na\n", 2, "number of fields"),
         ('label,x\na,1\n"b"c,2\n', 3, "not a CSV file"),

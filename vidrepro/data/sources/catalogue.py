@@ -241,7 +241,7 @@ def field_of(item: Any, key: str, where: Where, kind: type | None = None) -> Any
 
 
 def find_file(names: Iterable[str], bases: Iterable[Path | None], notes: list[str] | None = None) -> Path | None:
-    """An annotation file: the first name that exists in a base, at most two levels below it, or in ``labels/`` or
+    """An annotation file: the first name that exists in a base, at most three levels below it, or in ``labels/`` or
     ``annotations/`` there.
 
     Args:

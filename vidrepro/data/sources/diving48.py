@@ -9,7 +9,6 @@ import os
 import re
 from pathlib import Path
 
-from vidrepro.data.archives import check_archive
 from vidrepro.data.sources.catalogue import (
     DAMAGED,
     UNPACKED,
@@ -24,7 +23,8 @@ from vidrepro.data.sources.catalogue import (
     read_json_list,
     require_file,
 )
-from vidrepro.data.sources.official import ArchiveSet, Catalogue, Entry, Guide, MediaLayout
+from vidrepro.data.sources.lists import archive_sets
+from vidrepro.data.sources.official import VIDEO_SUFFIXES, ArchiveSet, Catalogue, Entry, Guide, MediaLayout
 from vidrepro.data.sources.search import Entries, find_folders, searched
 from vidrepro.errors import DataError
 
@@ -39,9 +39,8 @@ CLASSES = 48
 EXPECTED = {"train": 15_027, "test": 1_970}
 FIRST_VERSION = {"train": 15_943, "test": 2_096}
 
-_USED = ("vid_name", "label", "start_frame", "end_frame")
+_USED = ("vid_name", "label")  # beside them stand start_frame and end_frame: nominal, the frames are counted
 _VOCABULARY = "Diving48_vocab.json"
-_ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
 _CLIP = re.compile(r".+_[0-9]{5}", re.DOTALL)
 _HINT = "it lies beside the videos on the dataset's page; vidrepro prepare diving48 --help says where"
 
@@ -71,13 +70,7 @@ def archives(root: Path) -> list[ArchiveSet]:
     """
     if find_folders([root], _count_clips, skip={UNPACKED}):
         return []
-    sets = []
-    for path in sorted(root.iterdir()):
-        name = path.name.lower()
-        if path.is_file() and name.startswith("diving48") and "flow" not in name and name.endswith(_ARCHIVES):
-            check_archive(path)
-            sets.append(ArchiveSet((path,), "", f"videos of {TITLE}"))
-    return sets
+    return archive_sets(root, lambda name: "flow" not in name, f"videos of {TITLE}")
 
 
 def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogue:
@@ -101,7 +94,8 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
     entries = [
         _entry(item, (lists[split], item.line), split, labels, ids) for split in EXPECTED for item in items[split]
     ]
-    later = sum(bool(item.value.get("start_frame")) for split in EXPECTED for item in items[split])
+    starts = [item.value.get("start_frame") for split in EXPECTED for item in items[split]]
+    later = sum(isinstance(start, int) and start > 0 for start in starts)
     if later:
         notes.append(f"{later} clips have a start_frame above 0, which the official lists have nowhere; it is not used")
     wrong = (
@@ -197,9 +191,6 @@ def _entry(item: Item, where: Where, split: str, labels: Labels, ids: Ids) -> En
     if not 0 <= label < len(labels.classes):
         allowed = f"0 to {len(labels.classes) - 1}, the positions in {_VOCABULARY}"
         raise DataError(f"clip '{clip}' has an unknown label", given=label, allowed=allowed, hint=DAMAGED, where=where)
-    for key in ("start_frame", "end_frame"):  # nominal: frames are counted, so that these are checked and not used
-        if key in item.value:
-            field_of(item.value, key, where, int)
     return Entry(clip, split, label, clip, where)
 
 
@@ -209,4 +200,4 @@ def _count_clips(entries: Entries) -> int:
 
 
 def _is_video(entry: os.DirEntry[str]) -> bool:
-    return entry.name.lower().endswith(LAYOUT.video_suffixes) and entry.is_file()
+    return entry.name.lower().endswith(VIDEO_SUFFIXES) and entry.is_file()

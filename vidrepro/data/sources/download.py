@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from vidrepro.data.sources.checking import DEFAULT_FPS
 from vidrepro.data.sources.completeness import Lost, check_entries
 from vidrepro.data.sources.locate import Located, find_clips, list_clips
 from vidrepro.data.sources.official import Catalogue, Entry, MediaLayout, OfficialDataset
-from vidrepro.data.sources.trees import LeftOut, Tree, choose_tree, notes_on_choice
+from vidrepro.data.sources.trees import LeftOut, Tree, choose_tree, fullest, notes_on_choice
 
 _SHOWN_FOLDERS = 100
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -70,11 +71,7 @@ def find_tree(entries: Sequence[Entry], folders: Sequence[Path], bases: Sequence
         found = {folder: clips for folder, clips in found.items() if folder not in inside}
         if inside:
             trees.append(choose_tree(base, inside))
-    best, *others = sorted(trees, key=lambda tree: -len(tree.clips))
-    best.left_out += [
-        LeftOut(tree.root, len(tree.clips), len(tree.clips.keys() & best.clips.keys())) for tree in others if tree.clips
-    ]
-    return best
+    return fullest(Path(os.path.commonpath(bases)), trees)
 
 
 def _with_frame_rate_note(download: Download) -> Download:

@@ -10,7 +10,6 @@ from pathlib import Path
 from vidrepro.data.archives import check_archive
 from vidrepro.data.sources.catalogue import UNPACKED, Ids, Row, Where, choose_order, read_csv, whole_number
 from vidrepro.data.sources.lists import (
-    VIDEO_SUFFIXES,
     ClassList,
     archive_sets,
     bases,
@@ -19,7 +18,7 @@ from vidrepro.data.sources.lists import (
     media_folders,
     require_lists,
 )
-from vidrepro.data.sources.official import ArchiveSet, Catalogue, Entry, Guide, MediaLayout, Task
+from vidrepro.data.sources.official import VIDEO_SUFFIXES, ArchiveSet, Catalogue, Entry, Guide, MediaLayout, Task
 from vidrepro.data.sources.search import MEDIA_DEPTH, Entries, entries_of, find_folders, first_folder, has_entry, visit
 from vidrepro.errors import DataError
 

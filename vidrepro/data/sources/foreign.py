@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from vidrepro.data.sources.search import entries_of, list_folders, named
+from vidrepro.data.sources.search import entries_of, list_folders, told
 
 _SHOWN = 3
 _LOADERS = "they hold paths and frame counts of somebody's machine; take the official lists instead"
@@ -40,7 +40,7 @@ def given_lists(tops: Iterable[Path | None]) -> str:
             kind = kind_of_list(name)
             if kind:
                 found.setdefault(kind, []).append(name)
-    lines = [f"searched: {named(folders)}"]
+    lines = [f"searched: {told(folders)}"]
     for kind, names in found.items():
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         lines.append(f"there are {', '.join(names[:_SHOWN])}{more}: {kind}")

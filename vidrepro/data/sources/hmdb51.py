@@ -33,7 +33,7 @@ from vidrepro.data.sources.versions import another_dataset
 from vidrepro.errors import DataError
 
 NAME = "hmdb51"
-LAYOUT = MediaLayout(video_suffixes=(".avi", ".mp4", ".webm", ".mkv"))  # names hold [ ] # & ;: joined as they stand
+LAYOUT = MediaLayout(first_suffix=".avi")  # names hold [ ] # & ;: joined as they stand
 LABEL_ORDERS = ("sorted class names",)
 COUNTS = dict.fromkeys(FOLDS, (3570, 1530))
 ANNOTATION_FOLDERS = ("testTrainMulti_7030_splits", "test_train_splits", "annotations", "splits")
@@ -146,7 +146,8 @@ def _class_folders(annotations: Path | None) -> Callable[[Entries], int]:
     names = {*_class_names(annotations), *official_classes(NAME)}
 
     def is_class_folder(entry: os.DirEntry[str]) -> bool:
-        return entry.name in names and entry.is_dir() and has_entry(entry.path, lambda clip: True)
+        # not one that a class's own archive was unpacked into: brush_hair/brush_hair/
+        return entry.name in names and entry.is_dir() and has_entry(entry.path, lambda clip: clip.name != entry.name)
 
     return lambda entries: sum(map(is_class_folder, entries))
 

@@ -6,7 +6,6 @@ no two holders have the same clips: counts are told, and there are no official o
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,8 +27,8 @@ from vidrepro.data.sources.catalogue import (
     require_file,
     whole_number,
 )
-from vidrepro.data.sources.official import ArchiveSet, Catalogue, Entry, Guide, MediaLayout
-from vidrepro.data.sources.search import may_hold_clips, searched
+from vidrepro.data.sources.official import VIDEO_SUFFIXES, ArchiveSet, Catalogue, Entry, Guide, MediaLayout
+from vidrepro.data.sources.search import entries_of, may_hold_clips, searched
 from vidrepro.data.sources.trees import File, choose_tree, notes_on_choice
 from vidrepro.data.sources.versions import another_dataset
 from vidrepro.errors import DataError
@@ -46,7 +45,6 @@ SPLITS = {"train": ("train",), "val": ("val", "validate", "validation"), "test":
 
 _COLUMNS = ("youtube_id", "time_start", "time_end", "split")
 _STEM = re.compile(r".+_[0-9]{6}_[0-9]{6}", re.DOTALL)
-_VIDEOS = frozenset(LAYOUT.video_suffixes)
 _ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
 _REPLACEMENTS = "replacement"
 _DEPTH = 4  # k400/train/<class>/<clip>
@@ -252,13 +250,12 @@ def _holds_clips(base: Path, skip: str | None = None) -> bool:
 def _clips_in(folder: Path) -> dict[str, str]:
     """The names of the clips in a folder, in order, and whether they are videos or frames."""
     names: dict[str, str] = {}
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            stem, dot, suffix = entry.name.rpartition(".")
-            if dot and f".{suffix.lower()}" in _VIDEOS and _STEM.fullmatch(stem):
-                names[stem] = "video"
-            elif _STEM.fullmatch(entry.name) and entry.is_dir():
-                names.setdefault(entry.name, "frames")
+    for entry in entries_of(folder):
+        stem, dot, suffix = entry.name.rpartition(".")
+        if dot and f".{suffix.lower()}" in VIDEO_SUFFIXES and _STEM.fullmatch(stem):
+            names[stem] = "video"
+        elif _STEM.fullmatch(entry.name) and entry.is_dir():
+            names.setdefault(entry.name, "frames")
     return dict(sorted(names.items()))
 
 
@@ -267,18 +264,10 @@ def _folders(base: Path, depth: int, skip: str | None = None) -> Iterator[Path]:
     yield base
     if depth == 0:
         return
-    try:
-        with os.scandir(base) as entries:
-            below = sorted(
-                entry.path
-                for entry in entries
-                if entry.name[0] != "."
-                and entry.name != skip
-                and may_hold_clips(entry.name)
-                and not _STEM.fullmatch(entry.name)
-                and entry.is_dir()
-            )
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror or error}", given=base, where=base) from error
-    for path in below:
+    below = (
+        entry.path
+        for entry in entries_of(base)
+        if entry.name != skip and may_hold_clips(entry.name) and not _STEM.fullmatch(entry.name) and entry.is_dir()
+    )
+    for path in sorted(below):
         yield from _folders(Path(path), depth - 1, skip)

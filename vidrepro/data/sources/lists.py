@@ -7,13 +7,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vidrepro.data.archives import ARCHIVES, check_archive, kind_of
-from vidrepro.data.sources.catalogue import DAMAGED, Where, check_name, compare_classes, read_lines, whole_number
+from vidrepro.data.sources.catalogue import (
+    DAMAGED,
+    UNPACKED,
+    Where,
+    check_name,
+    compare_classes,
+    read_lines,
+    whole_number,
+)
 from vidrepro.data.sources.foreign import given_lists
-from vidrepro.data.sources.official import ArchiveSet, Entry
-from vidrepro.data.sources.search import Entries, entries_of, find_folders, searched
+from vidrepro.data.sources.official import VIDEO_SUFFIXES, ArchiveSet, Entry
+from vidrepro.data.sources.search import Entries, entries_of, find_folders, list_folders, searched
 from vidrepro.errors import DataError
 
-VIDEO_SUFFIXES = (".avi", ".mp4", ".webm", ".mkv")
 FOLDS = ("split1", "split2", "split3")
 OFFICIAL_FOLDS: dict[str, tuple[str, ...]] = dict.fromkeys(("ucf101", "hmdb51", "egtea"), FOLDS)
 """Dataset -> the folds that a published mean is over."""
@@ -234,7 +241,8 @@ def media_folders(
 
 
 def archive_sets(folder: Path, wanted: Callable[[str], bool], what: str) -> list[ArchiveSet]:
-    """The archives directly in a folder, one set each, to be unpacked beside one another; told by their first bytes.
+    """The archives in a folder, or in the nearest below it that has some, one set each, to be unpacked beside one
+    another; told by their first bytes.
 
     Args:
         folder: the user's download.
@@ -244,10 +252,15 @@ def archive_sets(folder: Path, wanted: Callable[[str], bool], what: str) -> list
     Raises:
         DataError: for a file that is named like an archive and is none, such as a web page saved in its place.
     """
+    folders = (one for one in list_folders([folder]) if UNPACKED not in one.parts)
+    return next((found for found in (_sets_in(one, wanted, what) for one in folders) if found), [])
+
+
+def _sets_in(folder: Path, wanted: Callable[[str], bool], what: str) -> list[ArchiveSet]:
     found = []
     for entry in sorted(entries_of(folder), key=lambda one: one.name):
         path = Path(entry.path)
-        if entry.name.startswith(".") or not wanted(entry.name.lower()) or not entry.is_file():
+        if not wanted(entry.name.lower()) or not entry.is_file():
             continue
         if path.suffix.lower() in _PACKED:
             check_archive(path)

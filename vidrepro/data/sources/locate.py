@@ -7,13 +7,15 @@ Each folder is listed once; no file is asked for by name, so 200,000 clips take 
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from vidrepro.data.sources.official import Entry, MediaLayout
+from vidrepro.data.sources.official import VIDEO_SUFFIXES, Entry, MediaLayout
 from vidrepro.data.sources.picture_folders import Pictures, list_pictures
+from vidrepro.data.sources.search import entries_of
 from vidrepro.data.sources.trees import File, Tree
 from vidrepro.errors import DataError
 
@@ -118,7 +120,11 @@ def list_clips(entries: Sequence[Entry], tree: Tree, media_root: Path, layout: M
             continue
         pictures = sequences.get(path)
         if pictures is None:
-            pictures = sequences[path] = list_pictures(media_root / path)
+            pictures = list_pictures(media_root / path)
+            inner = f"{path}/{posixpath.basename(path)}"
+            if not pictures.pattern and (media_root / inner).is_dir():  # unpacked into a folder of its own
+                path, pictures = inner, list_pictures(media_root / inner)
+            sequences[path] = pictures
             found.stray += pictures.stray
             found.flow += pictures.flow
         clip = _clip_of(path, pictures, entry.span)
@@ -161,7 +167,7 @@ def alike(name: str, layout: MediaLayout) -> str:
 
 def _looked_for(entry: Entry, layout: MediaLayout) -> str:
     kinds = [
-        *([f"'{entry.media}{'|'.join(layout.video_suffixes)}'"] if layout.videos else []),
+        *([f"'{entry.media}{'|'.join(VIDEO_SUFFIXES)}'"] if layout.videos else []),
         *([f"folder '{entry.media}' of pictures"] if layout.frames else []),
     ]
     return f"there is no {' nor '.join(kinds)}"
@@ -174,19 +180,17 @@ class _Folder:
         self._layout = layout
         self.folders: dict[str, str] = {}
         self.videos: dict[str, str] = {}
+        ranks = {suffix: place for place, suffix in enumerate(dict.fromkeys((layout.first_suffix, *VIDEO_SUFFIXES)))}
         rank: dict[str, int] = {}
-        suffixes = {suffix: place for place, suffix in enumerate(layout.video_suffixes)}
-        with os.scandir(path) as listing:
-            for one in listing:
-                name = one.name
-                stem, suffix = os.path.splitext(name)  # noqa: PTH122 - the same, for 220,847 files
-                place = suffixes.get(suffix.lower())
-                if place is not None and stem and not (one.is_dir() and layout.frames):
-                    if place < rank.get(stem, len(suffixes)):
-                        rank[stem] = place
-                        self.videos[stem] = name
-                elif one.is_dir():
-                    self.folders[name] = name
+        for one in entries_of(path):
+            stem, suffix = os.path.splitext(one.name)  # noqa: PTH122 - quicker, for 220,847 files
+            place = ranks.get(suffix.lower())
+            if place is not None and not (one.is_dir() and layout.frames):
+                if place < rank.get(stem, len(ranks)):
+                    rank[stem] = place
+                    self.videos[stem] = one.name
+            elif one.is_dir():
+                self.folders[one.name] = one.name
         self._alike: dict[str, dict[str, list[str]]] = {}
 
     def look_up(self, kind: str, name: str) -> str | None:

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+VIDEO_SUFFIXES = (".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp")
+"""Of video files: what the datasets have, then what others make of it; the first of several is taken for a clip."""
+
 
 @dataclass(frozen=True)
 class Guide:
@@ -126,7 +129,7 @@ class MediaLayout:
     """How a clip's file or folder of frames is found from `Entry.media` below a media root.
 
     Attributes:
-        video_suffixes: of video files.
+        first_suffix: of the dataset's own videos, which go before copies beside them.
         frames: whether clips may be folders of frames.
         videos: whether clips may be video files.
         ignore_case: names may differ from the key in capitals.
@@ -134,7 +137,7 @@ class MediaLayout:
         flat: a clip may also lie directly in the media root, under the last part of its key.
     """
 
-    video_suffixes: tuple[str, ...] = (".mp4", ".webm", ".avi", ".mkv")
+    first_suffix: str = ".mp4"
     frames: bool = True
     videos: bool = True
     ignore_case: bool = False

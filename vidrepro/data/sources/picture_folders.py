@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 _PICTURE = re.compile(r"(.*?)([0-9]+)(\.(?:jpe?g|png))", re.IGNORECASE | re.DOTALL)
-_RGB = re.compile(r"im|imgs?|images?|rgb|frames?|colou?r")
+_RGB = re.compile(r"(im|imgs?|images?|rgb|frames?|colou?r)?")
 _FLOW = re.compile(r"(?:(?:opt|optical|warped)?[-_ ]*flow|tvl1)(?:[-_ ]*[a-z])?")
 _PARTNERS = {"x": "y", "y": "x", "u": "v", "v": "u"}
 
@@ -76,11 +76,11 @@ def list_pictures(folder: Path) -> Pictures:
 
 def _of_the_clip(groups: dict[tuple[str, str], list[str]]) -> dict[tuple[str, str], list[str]]:
     """The pictures of a folder that are the clip's, by prefix and suffix: not optical flow, and rather those called
-    image, frame or the like than others that have a name too, such as depth maps."""
+    image, frame or the like, or nothing but a number, than others, such as depth maps."""
     words = {key: key[0].lower().strip(" _-.") for key in groups}
     present = set(words.values())
     rest = {key: groups[key] for key, word in words.items() if not _is_flow(word, present)}
-    if len(rest) > 1 and all(words[key] for key in rest):
+    if len(rest) > 1:
         called = {key: numbers for key, numbers in rest.items() if _RGB.fullmatch(words[key])}
         return called or rest
     return rest

@@ -24,6 +24,7 @@ DAMAGED = "compare the file with the official download, or fetch it again"
 _UNREADABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)")
 _UNREADABLE_FIELD = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]|\r(?!\n)")  # of a column that is read
 _JSON_BLANK = re.compile(r"[ \t\n\r]*")
+_DELIMITERS = ",;\t"
 _LONGEST_NUMBER = 4300  # digits that int() takes
 
 
@@ -169,29 +170,33 @@ def read_json_object(path: Path) -> dict[str, Item]:
     return items
 
 
-def read_csv(path: Path, columns: Sequence[str], *, optional: Sequence[str] = (), delimiter: str = ",") -> list[Row]:
-    """The rows of a CSV file with a header; blank lines are skipped.
+def read_csv(path: Path, columns: Sequence[str], *, optional: Sequence[str] = ()) -> list[Row]:
+    """The rows of a CSV file with a header, separated by what separates it: a comma, a semicolon or a tab.
+
+    Blank lines are skipped.
 
     Args:
         path: the file.
         columns: columns it must have, in any order; others may stand beside them.
         optional: columns that are read where they are there; what all others hold is not judged.
-        delimiter: what stands between fields.
 
     Raises:
-        DataError: if a column is missing or twice in the header, a row has more or fewer fields than it, or a field
-            that is read holds a control character or no UTF-8.
+        DataError: if a column that is read is missing or twice in the header, a row has more or fewer fields than it,
+            or a field that is read holds a control character or no UTF-8.
     """
-    reader = _rows(path, _decoded(path, "surrogateescape"), delimiter)
+    reader = _rows(path, _decoded(path, "surrogateescape"))
     number, header = next(reader)
     for column in columns:
         if column not in header:
             raise DataError(
                 f"missing column '{column}'", given=", ".join(header), allowed=columns, where=(path, number)
             )
-    if len(set(header)) != len(header):
-        raise DataError("a column stands there twice", given=", ".join(header), where=(path, number))
-    read = [header.index(column) for column in (*columns, *optional) if column in header]
+    used = [column for column in (*columns, *optional) if column in header]
+    twice = [column for column in used if header.count(column) > 1]
+    if twice:
+        problem = f"column '{twice[0]}' stands there twice"
+        raise DataError(problem, given=", ".join(header), hint=DAMAGED, where=(path, number))
+    read = [header.index(column) for column in used]
     rows: list[Row] = []
     for number, fields in reader:
         if len(fields) != len(header):
@@ -223,11 +228,14 @@ def _refuse_other_kinds(path: Path, data: bytes) -> None:
         raise DataError("a web page in the place of an annotation", hint="download the file again", where=(path, 1))
     if kind in ARCHIVES:
         raise DataError(f"an archive ({kind}) in the place of an annotation", hint="unpack it", where=path)
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or data[:8].count(0) == 4:  # where every other byte is 0
         raise DataError("not a text in UTF-8", given="UTF-16", hint="save it as UTF-8", where=(path, 1))
 
 
-def _rows(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    delimiter = max(_DELIMITERS, key=text.lstrip().partition("\n")[0].count)
+    blanks = " \t".replace(delimiter, "")  # at a line's end, where none may follow a quote; fields lose theirs anyway
+    text = re.sub(rf"[{blanks}]+(?=\r?\n|\Z)", "", text)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     start = 1
     try:
@@ -264,6 +272,9 @@ class _Object(dict[str, Any]):
 
 class _LongNumber:
     """A whole number of more digits than Python reads: legal, and of no use."""
+
+    def __repr__(self) -> str:
+        return "a number of thousands of digits"
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -311,9 +322,9 @@ def _skip(text: str, position: int) -> int:
 def _enter(path: Path, text: str, bracket: str) -> int:
     position = _skip(text, 0)
     if text[position : position + 1] != bracket:
-        what = "list" if bracket == "[" else "object"
+        what = "JSON list" if bracket == "[" else "JSON object"
         raise DataError(
-            f"not a JSON {what}",
+            f"not a {what}",
             given=f"starts with {text[position : position + 20]!r}",
             allowed=f"a {what}, starting with {bracket}",
             hint=DAMAGED,

@@ -15,10 +15,14 @@ from vidrepro.errors import DataError
 Entries = list["os.DirEntry[str]"]
 
 MEDIA_DEPTH = 5  # a parent of EPIC_KITCHENS_2018/frames_rgb_flow/rgb/train
-LIST_DEPTH = 2
+LIST_DEPTH = 3  # a parent of archive/UCF101TrainTestSplits-RecognitionTask/ucfTrainTestlist
 _WIDEST = 100  # subfolders of a folder that may hold lists
 _SHOWN = 20
-_NOBODYS = frozenset({"__MACOSX", "lost+found", "$RECYCLE.BIN", "System Volume Information"})
+_SHOWN_PACKED = 5
+ARCHIVE_NAMES = (".zip", ".rar", ".7z", ".tar", ".tgz", ".tar.gz")
+_NOBODYS = frozenset(
+    {"__MACOSX", "lost+found", "$RECYCLE.BIN", "System Volume Information", "@eaDir", "@Recycle", "#recycle"}
+)
 _SPLIT_NAME = re.compile(
     r"(?:^|[^a-z])(?:tra?i?n(?:ing)?|val(?:id(?:ate|ation)?)?|eval(?:uation)?|dev|te?st(?:ing)?)"
     r"(?:set|data|split|videos?|frames?|clips?)?(?:$|[^a-z])"
@@ -32,31 +36,38 @@ def is_split_name(name: str) -> bool:
 
 
 def entries_of(folder: Path) -> Entries:
-    """What lies in a folder, in any order; hidden files and folders are left out; nothing for what is no folder.
+    """What lies in a folder, in any order; nothing for what is no folder.
+
+    Left out are hidden files and folders, and links that lead nowhere, in a circle, or back to a folder above.
 
     Raises:
         DataError: if it cannot be read.
     """
     try:
         with os.scandir(folder) as entries:
-            return [entry for entry in entries if not entry.name.startswith(".")]
+            shown = [entry for entry in entries if not entry.name.startswith(".")]
+        if not any(entry.is_symlink() for entry in shown):
+            return shown
+        real = folder.resolve()
+        above = [(one.st_dev, one.st_ino) for one in map(Path.stat, (real, *real.parents))]
+        return [entry for entry in shown if not entry.is_symlink() or _leads_on(entry, above)]
     except NotADirectoryError:
         return []
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror or error}", given=folder, where=folder) from error
 
 
+def _leads_on(link: os.DirEntry[str], above: Container[tuple[int, int]]) -> bool:
+    try:
+        status = link.stat()
+    except OSError:
+        return False
+    return (status.st_dev, status.st_ino) not in above
+
+
 def has_entry(folder: Path | str, test: Callable[[os.DirEntry[str]], bool]) -> bool:
     """Whether any entry of a folder passes a test."""
     return any(test(entry) for entry in entries_of(Path(folder)))
-
-
-def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder; a link in a circle is none."""
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
 
 
 def visit(
@@ -70,7 +81,7 @@ def visit(
     """The folders below some, level by level, with what `count` says of each one's entries.
 
     A folder that holds something is not looked into, but for subfolders that are called like splits. Folders of optical
-    flow, hidden ones and those with numbers for names, which hold a clip's pictures, are left out.
+    flow, hidden ones and hundreds with numbers for names, which hold a clip's pictures each, are left out.
 
     Args:
         tops: where to look; None is no folder.
@@ -93,7 +104,7 @@ def visit(
 
 
 def list_folders(tops: Iterable[Path | None], first: Sequence[str] = ()) -> Iterator[Path]:
-    """The folders that annotations may lie in: some, and those at most two levels below them, the nearest first.
+    """The folders that annotations may lie in: some, and those at most three levels below them, the nearest first.
 
     One with hundreds of subfolders holds classes or clips, and is not looked into, unless it is a top.
     """
@@ -127,8 +138,16 @@ def first_folder(tops: Iterable[Path], names: Sequence[str], test: Callable[[Pat
 
 
 def searched(bases: Iterable[Path | None], count: Callable[[Entries], int] = lambda entries: 0) -> str:
-    """The folders that `visit` looks into, for a refusal."""
-    return named([folder for folder, _ in visit(bases, count)])
+    """The folders that `visit` looks into, for a refusal, and what is still packed there."""
+    return told([folder for folder, _ in visit(bases, count)])
+
+
+def told(folders: Sequence[Path]) -> str:
+    """Some folders, and the archives in them: whoever finds nothing may find it there."""
+    packed = [one.path for folder in folders for one in entries_of(folder) if one.name.lower().endswith(ARCHIVE_NAMES)]
+    more = f" and {len(packed) - _SHOWN_PACKED:,} more" if len(packed) > _SHOWN_PACKED else ""
+    archives = f"; not unpacked: {', '.join(sorted(packed)[:_SHOWN_PACKED])}{more}" if packed else ""
+    return named(folders) + archives
 
 
 def named(folders: Sequence[Path]) -> str:
@@ -140,11 +159,13 @@ def named(folders: Sequence[Path]) -> str:
 def _places(folder: Path, entries: Entries, skip: Container[str], first: Sequence[str]) -> list[Path]:
     """The subfolders to be looked into, those with the names given first, in their order."""
     ranks = {name: place for place, name in enumerate(first)}
-    names = [one.name for one in entries if is_folder(one) and may_hold_clips(one.name) and one.name not in skip]
+    names = [one.name for one in entries if one.is_dir() and may_hold_clips(one.name) and one.name not in skip]
+    if len(names) > _WIDEST:  # those with numbers for names are clips
+        names = [name for name in names if not name.isdigit()]
     return [folder / name for name in sorted(names, key=lambda name: (ranks.get(name, len(ranks)), name))]
 
 
 def may_hold_clips(name: str) -> bool:
-    """Whether a folder is looked into, by its name: none of optical flow, of one clip's pictures, or of a system's."""
+    """Whether a folder is looked into, by its name: none of optical flow, or of a system's."""
     flow = _FLOW_NAME.search(name.lower()) is not None and "rgb" not in name.lower()
-    return not (name.isdigit() or name in _NOBODYS or flow)
+    return not (name in _NOBODYS or flow)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from vidrepro.data.archives import ARCHIVES, check_archive, find_parts, kind_of
 from vidrepro.data.sources.catalogue import DAMAGED, UNPACKED, Where, official_classes
-from vidrepro.data.sources.official import ArchiveSet, MediaLayout
-from vidrepro.data.sources.search import Entries, find_folders, searched
+from vidrepro.data.sources.official import VIDEO_SUFFIXES, ArchiveSet, MediaLayout
+from vidrepro.data.sources.search import Entries, entries_of, find_folders, searched
 from vidrepro.errors import DataError
 
 OFFICIAL = "something_something"
@@ -22,8 +22,6 @@ NUMBERED_CLIPS = MediaLayout(numbered=True)
 
 FPS = 12.0
 """Of V1's pictures, of V2's videos, and of the pictures that TSM's script makes of these."""
-
-_VIDEO_SUFFIXES = frozenset({"webm", "mp4", "avi", "mkv"})
 
 
 def clip_number(text: str, where: Where) -> str:
@@ -89,12 +87,8 @@ def _whole(folder: Path, prefix: str) -> list[Path]:
 
 
 def _subfolders(root: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(root) as entries:
-            found = [entry for entry in entries if not entry.name[0].isdigit() and entry.name[0] != "."]
-            return sorted((entry for entry in found if entry.is_dir()), key=lambda entry: entry.name)
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror or error}", given=root, where=root) from error
+    found = [entry for entry in entries_of(root) if not entry.name[0].isdigit() and entry.is_dir()]
+    return sorted(found, key=lambda entry: entry.name)
 
 
 def _count_clips(entries: Entries) -> int:
@@ -103,4 +97,4 @@ def _count_clips(entries: Entries) -> int:
 
 def _is_clip(entry: os.DirEntry[str]) -> bool:
     stem, dot, suffix = entry.name.partition(".")
-    return stem.isdigit() and (entry.is_dir() if not dot else suffix.lower() in _VIDEO_SUFFIXES)
+    return stem.isdigit() and (entry.is_dir() if not dot else f".{suffix.lower()}" in VIDEO_SUFFIXES)

@@ -28,12 +28,12 @@ from vidrepro.data.sources.lists import (
     require_lists,
     stem_of,
 )
-from vidrepro.data.sources.official import ArchiveSet, Catalogue, Entry, Guide, MediaLayout
+from vidrepro.data.sources.official import VIDEO_SUFFIXES, ArchiveSet, Catalogue, Entry, Guide, MediaLayout
 from vidrepro.data.sources.search import Entries, find_folders, first_folder, has_entry
 from vidrepro.data.sources.versions import another_dataset
 
 NAME = "ucf101"
-LAYOUT = MediaLayout(video_suffixes=(".avi", ".mp4", ".webm", ".mkv"), ignore_case=True, flat=True)
+LAYOUT = MediaLayout(first_suffix=".avi", ignore_case=True, flat=True)
 LABEL_ORDERS = ("classInd.txt",)  # by letters without capitals: Hammering is before HammerThrow
 COUNTS = {"split1": (9537, 3783), "split2": (9586, 3734), "split3": (9624, 3696)}
 ANNOTATION_FOLDERS = ("ucfTrainTestlist", "annotations", "splits")
@@ -142,7 +142,7 @@ def _is_lists(name: str) -> bool:
 def _entry(text: str, split: str, labels: dict[str, int], where: Where) -> Entry:
     """A line ``<Class>/<file>.avi [<label>]``; copies of the test lists have the label or not."""
     fields = text.rsplit(None, 1)
-    given = fields[1] if len(fields) == 2 and not fields[1].lower().endswith(LAYOUT.video_suffixes) else None
+    given = fields[1] if len(fields) == 2 and not fields[1].lower().endswith(VIDEO_SUFFIXES) else None
     parts = (text if given is None else fields[0]).strip().split("/")
     if len(parts) != 2:
         raise malformed("the clip's path is not understood", where, given=repr(text), allowed="<Class>/<file>.avi")
