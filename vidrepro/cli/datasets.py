@@ -10,7 +10,7 @@ from typer.core import TyperCommand
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from vidrepro.data.sources import Description
+    from vidrepro.data.sources.contract import Description
     from vidrepro.data.sources.estimate import Estimate
 
 _WORDS = "vidrepro.words"
@@ -27,7 +27,8 @@ class PrepareCommand(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """The usual help, below what is to be known about the dataset."""
         from vidrepro.cli.output import console
-        from vidrepro.data.sources import OFFICIAL, find_source
+        from vidrepro.data.known import OFFICIAL
+        from vidrepro.data.sources import find_source
 
         for word in ctx.meta.get(_WORDS, ()):
             if word in OFFICIAL:

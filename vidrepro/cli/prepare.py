@@ -120,12 +120,13 @@ def prepare_dataset(dataset: str, *, data: Path | None = None, json: bool = Fals
         dataset: its name.
         data: folder of prepared datasets.
         json: print JSON alone.
-        asked: further attributes of `vidrepro.data.sources.Options`.
+        asked: further attributes of `vidrepro.data.sources.contract.Options`.
     """
     from vidrepro import files
     from vidrepro.cli.output import console, print_json
     from vidrepro.cli.progress import progress_bars
-    from vidrepro.data.sources import Options, PreparationInterrupted, find_source
+    from vidrepro.data.sources import find_source
+    from vidrepro.data.sources.contract import Options, PreparationInterrupted
 
     source = find_source(dataset)
     out = console(for_json=json)
@@ -165,7 +166,9 @@ def _estimate(dataset: str, *, data: Path | None = None, json: bool = False, **a
     from vidrepro import files
     from vidrepro.cli.datasets import print_estimate
     from vidrepro.cli.output import console, print_json
-    from vidrepro.data.sources import OFFICIAL, Options, find_source
+    from vidrepro.data.known import OFFICIAL
+    from vidrepro.data.sources import find_source
+    from vidrepro.data.sources.contract import Options
     from vidrepro.errors import ConfigError
 
     source = find_source(dataset)
@@ -215,8 +218,9 @@ def _verify(name: str, data: Path | None, *, json: bool) -> None:
     from vidrepro import files
     from vidrepro.cli.output import console, print_json
     from vidrepro.cli.progress import progress_bars
-    from vidrepro.data.manifest import check_files, load_manifest
-    from vidrepro.data.sources import SOURCES, prepare_command
+    from vidrepro.data.check import check_files
+    from vidrepro.data.known import SOURCES, prepare_command
+    from vidrepro.data.manifest import load_manifest
 
     manifest = load_manifest(name, files.data_folder(data))
     with progress_bars() as bar:

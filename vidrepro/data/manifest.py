@@ -18,10 +18,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vidrepro.data.check import FileProblem, check_files, require_files
 from vidrepro.data.dataset_info import MEANING, READING, check_info, complete_info, read_info
 from vidrepro.data.journal import Journal, has_journal, remove_journal
-from vidrepro.data.sources import SOURCES, how_to_prepare, prepare_command
+from vidrepro.data.known import SOURCES, how_to_prepare, prepare_command
 from vidrepro.data.table import (
     COLUMNS,
     SPLITS,
@@ -42,13 +41,10 @@ __all__ = [
     "COLUMNS",
     "SPLITS",
     "Clip",
-    "FileProblem",
     "Journal",
     "Manifest",
-    "check_files",
     "list_prepared",
     "load_manifest",
-    "require_files",
     "write_manifest",
 ]
 

@@ -65,7 +65,7 @@ def default_preset(dataset: str) -> str:
 
 def known_datasets(data_folder: Path) -> set[str]:
     """Every dataset that can be prepared, or is prepared in `data_folder`."""
-    from vidrepro.data.sources import SOURCES
+    from vidrepro.data.known import SOURCES
 
     return {*SOURCES, *(path.parent.name for path in data_folder.glob("*/manifest.csv"))}
 

@@ -61,7 +61,8 @@ class Setting:
         Raises:
             ManifestError: if it is not prepared, malformed, or does not describe what lies on disk.
         """
-        from vidrepro.data.manifest import load_manifest, require_files
+        from vidrepro.data.check import require_files
+        from vidrepro.data.manifest import load_manifest
 
         manifest = load_manifest(self.dataset, self.data)
         require_files(manifest)

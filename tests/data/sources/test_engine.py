@@ -18,7 +18,8 @@ from mini import make_frames, make_video
 
 from vidrepro.cli.app import app
 from vidrepro.data.frames import probe_video
-from vidrepro.data.sources import OFFICIAL, engine
+from vidrepro.data.known import OFFICIAL
+from vidrepro.data.sources import engine
 from vidrepro.data.sources.something_something import CLASSES
 from vidrepro.errors import ConfigError, ManifestError, UnknownNameError
 

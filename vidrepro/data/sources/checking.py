@@ -16,8 +16,8 @@ from vidrepro.data.journal import Journal
 from vidrepro.data.scan.clips import SCAN_VERSION, ClipFiles, Scan, scan_clip
 from vidrepro.data.scan.pool import Died, run_tasks
 from vidrepro.data.scan.reencode import PICTURES, CopyJob, Encoding, copy_clip, copy_path
-from vidrepro.data.sources import PreparationInterrupted
 from vidrepro.data.sources.completeness import Lost
+from vidrepro.data.sources.contract import PreparationInterrupted
 from vidrepro.data.table import iterate_clips
 from vidrepro.files import fingerprint
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from vidrepro.data.sources.official import Entry
 
 Progress = Callable[[int, int], None]
-
-DEFAULT_FPS = 25.0  # of pictures whose dataset does not say; nothing but the manifest's column uses it
 
 # Time a clip may take: far beyond what any decodes in, on a machine busy with other things.
 _SECONDS = 60.0
@@ -151,8 +149,8 @@ def clip_files(clip: str, media: Media, download: Download) -> ClipFiles:
     path = download.media_root / media.path
     if media.kind == "video":
         return ClipFiles(clip, path)
-    fps = download.catalogue.fps or DEFAULT_FPS
-    return ClipFiles(clip, path, media.pattern, media.start_index + media.first_frame, media.count, fps)
+    first = media.start_index + media.first_frame
+    return ClipFiles(clip, path, media.pattern, first, media.count, download.fps)
 
 
 def seconds_for(task: ClipFiles | CopyJob) -> float:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from vidrepro.data.sources.catalogue import UNPACKED
-from vidrepro.data.sources.checking import DEFAULT_FPS
 from vidrepro.data.sources.completeness import Lost, check_entries
 from vidrepro.data.sources.locate import Located, find_clips, list_clips
 from vidrepro.data.sources.official import Catalogue, Entry, MediaLayout, OfficialDataset
 from vidrepro.data.sources.trees import LeftOut, Tree, choose_tree, fullest, notes_on_choice
 
 _SHOWN_FOLDERS = 100
+_DEFAULT_FPS = 25.0  # of pictures whose dataset does not say; nothing but the manifest's column uses it
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -38,6 +38,11 @@ class Download:
     located: Located
     searched: tuple[Path, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def fps(self) -> float:
+        """Frames per second of its pictures, as the manifest's column says."""
+        return self.catalogue.fps or _DEFAULT_FPS
 
 
 def read_download(dataset: OfficialDataset, root: Path, folder: Path, label_order: str | None) -> Download:
@@ -80,7 +85,9 @@ def _with_frame_rate_note(download: Download) -> Download:
     pictures = any(media.kind == "frames" for media in download.located.media.values())
     if catalogue.fps is not None or not pictures:
         return download
-    note = f"the frame rate of these pictures is not known; the manifest says {DEFAULT_FPS:g}, which nothing depends on"
+    note = (
+        f"the frame rate of these pictures is not known; the manifest says {download.fps:g}, which nothing depends on"
+    )
     return dataclasses.replace(download, catalogue=dataclasses.replace(catalogue, notes=(*catalogue.notes, note)))
 
 

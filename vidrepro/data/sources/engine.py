@@ -13,18 +13,16 @@ import io
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vidrepro.data.archives import unpack
 from vidrepro.data.manifest import INFO_NAME, MANIFEST_NAME, Journal, Manifest, load_manifest, write_manifest
 from vidrepro.data.scan.reencode import Encoding, choose_encoding, remove_temporary
-from vidrepro.data.sources import Description, Options
 from vidrepro.data.sources.catalogue import UNPACKED
 from vidrepro.data.sources.checking import Checked, check_clips, scan_key
 from vidrepro.data.sources.completeness import Completeness, write_report
+from vidrepro.data.sources.contract import Options
 from vidrepro.data.sources.download import Download, folders_of, missing_clips, read_download
 from vidrepro.data.sources.locate import Media
 from vidrepro.data.sources.official import Catalogue, Entry, OfficialDataset
@@ -33,39 +31,9 @@ from vidrepro.data.table import NO_SPLIT
 from vidrepro.errors import ConfigError, DataError, ManifestError, unknown_name
 from vidrepro.files import atomic_write_text, fingerprint, not_writable, unexpanded
 
-if TYPE_CHECKING:
-    from vidrepro.data.sources.estimate import Estimate
-
 COPIES = "clips"
 # What a preparation puts into the dataset's folder, but for what it unpacks; the clips before what names them.
 _OURS = (COPIES, "splits", "labels", "cache", "report.json", MANIFEST_NAME, INFO_NAME)
-
-
-@dataclass(frozen=True)
-class OfficialSource:
-    """A dataset's module as a source of `vidrepro.data.sources`."""
-
-    module: str
-
-    @property
-    def dataset(self) -> OfficialDataset:
-        """The module."""
-        return import_module(self.module)  # type: ignore[return-value]
-
-    def describe(self) -> list[Description]:
-        """One entry."""
-        guide = self.dataset.guide()
-        return [Description(self.dataset.NAME, guide.content, guide.page, guide)]
-
-    def prepare(self, options: Options) -> Manifest:
-        """See `prepare`."""
-        return prepare(self.dataset, options)
-
-    def estimate(self, options: Options) -> Estimate:
-        """See `vidrepro.data.sources.estimate.estimate`."""
-        from vidrepro.data.sources.estimate import estimate
-
-        return estimate(self.dataset, options)
 
 
 def prepare(dataset: OfficialDataset, options: Options) -> Manifest:

@@ -12,10 +12,10 @@ from typing import Any
 from vidrepro.data.scan.clips import ClipFiles, Scan, scan_clip
 from vidrepro.data.scan.pool import Died, run_tasks
 from vidrepro.data.scan.reencode import Encoding, choose_encoding, copied_bytes
-from vidrepro.data.sources import Options
 from vidrepro.data.sources.catalogue import UNPACKED
 from vidrepro.data.sources.checking import clip_files, seconds_for
 from vidrepro.data.sources.completeness import Completeness
+from vidrepro.data.sources.contract import Options
 from vidrepro.data.sources.download import missing_clips, read_download
 from vidrepro.data.sources.engine import check_options, choose_fold
 from vidrepro.data.sources.official import ArchiveSet, OfficialDataset

@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from vidrepro.data.check import check_files
 from vidrepro.data.dataset_info import complete_info
 from vidrepro.data.encode import write_video
-from vidrepro.data.manifest import Journal, Manifest, check_files, load_manifest, write_manifest
-from vidrepro.data.sources import Description, Options, PreparationInterrupted
+from vidrepro.data.manifest import Journal, Manifest, load_manifest, write_manifest
+from vidrepro.data.sources.contract import Description, Options, PreparationInterrupted
 from vidrepro.data.sources.parallel import run_chunks, usable_cores
 from vidrepro.data.synthetic.annotations import save_annotations
 from vidrepro.data.synthetic.draws import GENERATOR_VERSION
