@@ -23,14 +23,13 @@ from vidrepro.data_config import DataConfig as DataConfig
 from vidrepro.data_config import Protocol as Protocol
 from vidrepro.errors import ConfigError, ModelError, closest
 from vidrepro.files import fingerprint
+from vidrepro.mechanism_spec import composition_in_normal_form
 from vidrepro.values import CoreLoader, parse_value
 
 Scalar = bool | int | float | str | None
 
 
 START_RUN = "run:"  # in front of a fingerprint, as weights: what the run of that config and the same seed ended with
-
-_COMPOSITION = re.compile(r"[\s(]*(ST|C)(?!\w)|[\s(]*(ST|C)in(ST|C)")
 
 
 class ModelConfig(Strict):
@@ -69,12 +68,8 @@ class ModelConfig(Strict):
     @classmethod
     def _one_notation(cls, mechanism: str) -> str:
         """Equal compositions of AIA's units are equal runs: ``C → ST`` is ``C->ST``."""
-        if not (_COMPOSITION.match(mechanism) and re.search(r"[→\s()]", mechanism)):
-            return mechanism
-        from vidrepro.models.mechanisms import normal_text  # imports torch
-
         try:
-            return normal_text(mechanism)
+            return composition_in_normal_form(mechanism)
         except ModelError:  # refused where the network is built, as one given to `build_model` is
             return mechanism
 

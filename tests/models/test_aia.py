@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from parity_tools import CLIP_FRAMES, assert_summary_matches, read_parity
 from torch import Tensor, nn
 
+from vidrepro.compositions import Cascade, Nested, Parallel, Spec, Unit, parse
 from vidrepro.errors import ModelError
 from vidrepro.models.mechanisms.aia import AttentionInAttention, AxisGates
-from vidrepro.models.mechanisms.aia_spec import Cascade, Nested, Parallel, Spec, Unit, parse
 from vidrepro.models.taps import taps_of
 
 # A nested unit's gates by the released attribute names: ours number the units in the order they run.

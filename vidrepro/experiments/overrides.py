@@ -11,6 +11,7 @@ from vidrepro.config import START_RUN, RunConfig, parse_override, split_override
 from vidrepro.errors import ConfigError, closest
 from vidrepro.experiments.papers import Row
 from vidrepro.files import file_digest
+from vidrepro.mechanism_spec import is_external
 
 PRETRAINED = "pretrained:"  # in front of a file, as weights: see `for_row`
 _WEIGHTS, _DIGEST = "model.weights=", "model.weights_digest="
@@ -104,7 +105,7 @@ def with_mechanism_digest(config: RunConfig) -> RunConfig:
     Raises:
         ModelError: if the class cannot be imported.
     """
-    if ":" not in config.model.mechanism or config.model.mechanism_digest is not None:
+    if not is_external(config.model.mechanism) or config.model.mechanism_digest is not None:
         return config
     from vidrepro.models.mechanisms import external_digest
 

@@ -8,9 +8,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from vidrepro.errors import ModelError
-from vidrepro.models.insertion import Insertions
 from vidrepro.models.mechanisms.frames import split_frames
 from vidrepro.models.report import LoadReport
+
+Insertions = dict[str, tuple[str, ...]]  # a layer that got company, by its name, and the names of its parts
 
 HEAD_STD = 0.001
 

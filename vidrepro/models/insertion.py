@@ -42,10 +42,12 @@ from torchvision.models.mobilenetv2 import InvertedResidual
 from torchvision.models.resnet import Bottleneck
 
 from vidrepro.errors import ModelError
+from vidrepro.mechanism_spec import is_external
 from vidrepro.models.backbones.i3d import InflatedResNet
 from vidrepro.models.backbones.mobilenetv2 import MobileNetV2
 from vidrepro.models.backbones.resnet import ResNet
-from vidrepro.models.mechanisms import ResolvedMechanism, external, external_faults
+from vidrepro.models.classifier import Insertions
+from vidrepro.models.mechanisms import ResolvedMechanism, external_faults
 from vidrepro.models.mechanisms.tsm import TemporalShift
 
 DEEP_LAYER3 = 23  # blocks of ResNet-101's third stage: from here on TSM and M2A take every second block
@@ -163,9 +165,6 @@ def places(backbone: nn.Module, position: str) -> list[str]:
     return rule(backbone)
 
 
-Insertions = dict[str, tuple[str, ...]]
-
-
 class OwnSequential(nn.Sequential):
     """Parts in running order of which ``mechanism`` is of a user's own class: a fault in it is told as theirs.
 
@@ -212,7 +211,7 @@ def insert(backbone: nn.Module, mechanism: ResolvedMechanism, frames: int, *, te
     """
     with_mechanism = set(places(backbone, mechanism.position)) if mechanism.name != "none" else set()
     with_shift = set(places(backbone, "before")) if temporal_shift else set()
-    own = mechanism.name if external.is_external(mechanism.name) else None
+    own = mechanism.name if is_external(mechanism.name) else None
     insertions: Insertions = {}
     for name in [name for name, _ in backbone.named_modules() if name in with_mechanism | with_shift]:
         parent_name, _, attribute = name.rpartition(".")

@@ -6,7 +6,6 @@ a user's own needs no line: it is named ``my_package.my_module:MyMechanism`` (`v
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,9 +13,11 @@ from typing import Any
 
 from torch import nn
 
+from vidrepro import compositions
 from vidrepro.errors import ModelError, unknown_name
 from vidrepro.files import file_digest
-from vidrepro.models.mechanisms import aia, aia_spec, comparators, external, m2a
+from vidrepro.mechanism_spec import EXTERNAL_FORM, FORMS, is_external, read_option, split_spec
+from vidrepro.models.mechanisms import aia, comparators, external, m2a
 from vidrepro.models.mechanisms.tam import TAMOriginal
 from vidrepro.models.mechanisms.tdn import TDNOriginal
 from vidrepro.models.mechanisms.tea import TEAOriginal
@@ -31,7 +32,6 @@ from vidrepro.models.options import (
     require_positive_integer,
     require_switch,
 )
-from vidrepro.values import parse_value
 
 VARIANT_NAMES = ("official", "paper")
 
@@ -93,13 +93,13 @@ def _no_module(channels: int, frames: int, **options: Any) -> nn.Module:
 
 
 def _stabn(backbone: nn.Module, **settings: Any) -> nn.Module:
-    from vidrepro.models.networks.stabn import STABN  # a classifier, which itself needs what is in here
+    from vidrepro.models.networks.stabn import STABN  # whose parts import this package first
 
     return STABN(backbone, **settings)  # type: ignore[arg-type]
 
 
 def _sparse_spatial(backbone: nn.Module, **settings: Any) -> nn.Module:
-    from vidrepro.models.networks.sparse_spatial import SparseSpatialNetwork  # as above
+    from vidrepro.models.networks.sparse_spatial import SparseSpatialNetwork
 
     return SparseSpatialNetwork(backbone, **settings)  # type: ignore[arg-type]
 
@@ -148,15 +148,15 @@ def mechanism_entry(name: str) -> MechanismEntry:
         UnknownNameError: if nobody knows the name.
         ModelError: for a class that cannot be imported, or a composition that is not understood.
     """
-    if external.is_external(name):
+    if is_external(name):
         return MechanismEntry(
             lambda channels, frames, **options: external.make(name, channels, frames, options),
             external.options_of(name),
         )
-    if name not in MECHANISMS and aia_spec.looks_like(name):
-        return _aia(str(aia_spec.parse(name)))
+    if name not in MECHANISMS and compositions.looks_like(name):
+        return _aia(str(compositions.parse(name)))
     if name not in MECHANISMS:
-        hint = f"a class of your own is named {external.FORM}" if "." in name else None
+        hint = f"a class of your own is named {EXTERNAL_FORM}" if "." in name else None
         raise unknown_name("mechanism", name, MECHANISMS, hint=hint)
     return MECHANISMS[name]
 
@@ -180,13 +180,6 @@ class ResolvedMechanism:
 
 
 Spec = str | Mapping[str, Any]
-
-_SPEC_FORMS = (
-    "a name, name(option=value, option=value), a mapping that says motion and attention, a composition of C and ST as "
-    f"in CinST->STinC, or a class: {external.FORM}"
-)
-# Behind a composition, which has parentheses of its own: nothing, or at least one option=value.
-_OPTIONS_BEHIND = re.compile(r"(.*?)\(((?:[^()]*=[^()]*)?\s*)\)\s*", re.DOTALL)
 
 
 def resolve_mechanism(spec: Spec, variant: str, options: Mapping[str, Any]) -> ResolvedMechanism:
@@ -236,10 +229,10 @@ def split_temporal_shift(spec: Spec) -> tuple[Spec, bool]:
         return module, require_switch("temporal_shift", shift)
     if not isinstance(spec, str) or "temporal_shift" not in spec:
         return spec, False
-    name, written = _written_options(spec)
+    name, written = split_spec(spec)
     if "temporal_shift" not in written:
         return spec, False
-    shift = require_switch("temporal_shift", _read_option(spec, "temporal_shift", written.pop("temporal_shift")))
+    shift = require_switch("temporal_shift", read_option(spec, "temporal_shift", written.pop("temporal_shift")))
     return f"{name}({', '.join(f'{option}={value}' for option, value in written.items())})", shift
 
 
@@ -251,7 +244,7 @@ def external_digest(spec: Spec) -> str | None:
     """
     module, _ = split_temporal_shift(spec)
     name, _ = parse_spec(module)
-    return external.class_digest(name) if external.is_external(name) else None
+    return external.class_digest(name) if is_external(name) else None
 
 
 def external_sources(spec: Spec) -> dict[str, Any] | None:
@@ -261,7 +254,7 @@ def external_sources(spec: Spec) -> dict[str, Any] | None:
         ModelError: see `external_digest`.
     """
     name = parse_spec(split_temporal_shift(spec)[0])[0]
-    if not external.is_external(name):
+    if not is_external(name):
         return None
     files = {path: file_digest(file) for path, file in external.files_of(name).items()}
     return {"files": files, "not_known": "modules imported by a computed name, data files, installed packages"}
@@ -278,7 +271,7 @@ def require_recorded_source(spec: Spec, digest: str | None) -> None:
         ModelError: if the source is another one now; also see `external_digest`.
     """
     name = parse_spec(split_temporal_shift(spec)[0])[0]
-    if digest is not None and external.is_external(name) and not external.is_source(name, digest):
+    if digest is not None and is_external(name) and not external.is_source(name, digest):
         raise ModelError(
             f"the source of '{name}' has changed since it was run",
             given=list(external.files_of(name).values()),
@@ -312,59 +305,10 @@ def parse_spec(spec: Spec) -> tuple[str, dict[str, Any]]:
     if isinstance(spec, Mapping):
         return _parse_mapping(spec)
     if not isinstance(spec, str):
-        raise ModelError("the mechanism is not understood", given=repr(spec), allowed=_SPEC_FORMS)
-    name, written = _written_options(spec)
+        raise ModelError("the mechanism is not understood", given=repr(spec), allowed=FORMS)
+    name, written = split_spec(spec)
     mechanism_entry(name)
-    return name, {option: _read_option(spec, option, value) for option, value in written.items()}
-
-
-def _written_options(spec: str) -> tuple[str, dict[str, str]]:
-    """A text as the mechanism's name and the options in it, their values as they stand."""
-    name, inside = _name_and_options(spec)
-    written: dict[str, str] = {}
-    for part in filter(None, (piece.strip() for piece in (inside or "").split(","))):
-        option, separator, value = (piece.strip() for piece in part.partition("="))
-        if not separator or not option or option in written:
-            raise _not_understood(spec, part)
-        written[option] = value
-    return name, written
-
-
-def _read_option(spec: str, option: str, value: str) -> Any:
-    try:
-        return parse_value(value)
-    except ValueError as error:
-        raise _not_understood(spec, f"{option}={value}") from error
-
-
-def _not_understood(spec: str, part: str) -> ModelError:
-    return ModelError(
-        f"'{part}' in mechanism '{spec}' is not understood", given=part, allowed="option=value, each option once"
-    )
-
-
-def _name_and_options(spec: str) -> tuple[str, str | None]:
-    """A text as the mechanism's name (of a composition: its normal form) and what stands in parentheses behind it."""
-    match = re.fullmatch(r"\s*([^()\s]+)\s*(?:\(([^()]*)\))?\s*", spec)
-    known = match is not None and (match[1] in MECHANISMS or external.is_external(match[1]))
-    if not known:
-        with_options = _OPTIONS_BEHIND.fullmatch(spec)
-        text, inside = with_options.groups() if with_options else (spec, None)
-        if aia_spec.looks_like(text):
-            return str(aia_spec.parse(text)), inside
-    if match is None:
-        raise ModelError("the mechanism is not understood", given=repr(spec), allowed=_SPEC_FORMS)
-    return match[1], match[2]
-
-
-def normal_text(spec: str) -> str:
-    """A spec with its composition in normal form, e.g. ``C->ST`` for ``C → (ST)``; any other is only trimmed.
-
-    Raises:
-        ModelError: for a composition that is not understood.
-    """
-    name, inside = _name_and_options(spec)
-    return f"{name}({inside.strip()})" if inside and inside.strip() else name
+    return name, {option: read_option(spec, option, value) for option, value in written.items()}
 
 
 def _parse_mapping(spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

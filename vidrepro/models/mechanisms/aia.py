@@ -20,8 +20,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from vidrepro.compositions import Cascade, Nested, Parallel, Spec, Unit, parse
 from vidrepro.models.mechanisms.aia_gates import GateConv3d, channels_last, combine, gate_over, laid_out_as
-from vidrepro.models.mechanisms.aia_spec import Cascade, Nested, Parallel, Spec, Unit, parse
 from vidrepro.models.mechanisms.frames import split_frames
 from vidrepro.models.options import POSITIONS, Option, choice
 from vidrepro.models.taps import AttentionTap
@@ -95,7 +95,7 @@ class AttentionInAttention(nn.Module):
     Args:
         channels: C; any number, nothing depends on it.
         frames: T of every clip.
-        spec: the composition, e.g. ``CinST->STinC`` (`vidrepro.models.mechanisms.aia_spec.parse`).
+        spec: the composition, e.g. ``CinST->STinC`` (`vidrepro.compositions.parse`).
         pool_order: one of `POOL_ORDERS`: ``max_mean`` as released, ``mean_max`` as in the text.
 
     Raises:

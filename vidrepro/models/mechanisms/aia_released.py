@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 
+from vidrepro.compositions import Cascade, Parallel
 from vidrepro.errors import ModelError
 from vidrepro.models.mechanisms.aia import TABLE_COMPOSITIONS, AttentionInAttention
-from vidrepro.models.mechanisms.aia_spec import Cascade, Parallel
 
 RELEASED_MODULES = ("C", "ST", "CinST", "STinC")
 _CASCADES = {composition for composition in TABLE_COMPOSITIONS if "->" in composition}

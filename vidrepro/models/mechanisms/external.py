@@ -20,17 +20,12 @@ from torch.nn.parameter import is_lazy
 
 from vidrepro.errors import ModelError
 from vidrepro.files import file_digest, fingerprint
+from vidrepro.mechanism_spec import EXTERNAL_FORM
 from vidrepro.models.mechanisms.external_faults import OwnCodeError, definition, remember_files, told_as_theirs
 from vidrepro.models.mechanisms.external_sources import source_files
 from vidrepro.models.options import POSITIONS, Option, argument_of_ones_own, choice
 
 _FORM = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
-FORM = "my_package.my_module:MyMechanism"
-
-
-def is_external(name: object) -> bool:
-    """Whether a mechanism's name points outside the package: it has a colon."""
-    return isinstance(name, str) and ":" in name
 
 
 def load_class(name: str) -> type[nn.Module]:
@@ -42,7 +37,7 @@ def load_class(name: str) -> type[nn.Module]:
     """
     match = _FORM.fullmatch(name)
     if match is None:
-        raise ModelError(f"'{name}' is not understood as a mechanism of your own", given=name, allowed=FORM)
+        raise ModelError(f"'{name}' is not understood as a mechanism of your own", given=name, allowed=EXTERNAL_FORM)
     module_name, class_name = match.groups()
     here = str(Path.cwd())
     if here not in sys.path:
