@@ -18,10 +18,10 @@ import pytest
 import torch
 
 from tests.command_line import run_here
+from vidrepro.ablation import schedule
 from vidrepro.config import RunConfig, resolve
 from vidrepro.data.encode import write_video
 from vidrepro.data.manifest import Manifest, load_manifest, write_manifest
-from vidrepro.training import ablation
 
 torch.set_num_threads(1)
 # A shell starts background jobs with Ctrl-C ignored, and processes inherit that: the tests of Ctrl-C need the default.
@@ -133,8 +133,8 @@ class TrainedHere:
 def trained_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ablations train in this process, one run after the other: for tests in which no process is what is tested."""
     processes = SimpleNamespace(Popen=TrainedHere, DEVNULL=subprocess.DEVNULL, STDOUT=subprocess.STDOUT)
-    monkeypatch.setattr(ablation, "subprocess", processes)
-    monkeypatch.setattr(ablation, "POLL_SECONDS", 0)
+    monkeypatch.setattr(schedule, "subprocess", processes)
+    monkeypatch.setattr(schedule, "POLL_SECONDS", 0)
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from vidrepro.ablation.setting import settings_of_tables
 from vidrepro.cli.app import app
 from vidrepro.cost.papers import CostCache, measure_row
 from vidrepro.errors import ConfigError
 from vidrepro.evaluation.scores import load_scores
 from vidrepro.experiments import Ensemble, Evaluation, Paper, load_paper, resolve_row, select_rows
-from vidrepro.experiments.setting import settings_of_tables
 from vidrepro.models import check_config
 
 # Table I by hand from the paper's page: block -> top-1, on TSN and on TSM.

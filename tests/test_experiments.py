@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from vidrepro.ablation.setting import select_setting
 from vidrepro.errors import ConfigError, ModelError, UnknownNameError
 from vidrepro.experiments import (
     Paper,
@@ -20,7 +21,6 @@ from vidrepro.experiments import (
     preset_names,
     resolve_row,
     select_rows,
-    select_setting,
 )
 
 

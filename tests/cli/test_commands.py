@@ -298,9 +298,9 @@ def test_other_start_weights_are_another_run(tmp_path: Path) -> None:
 def test_json_stands_alone_while_the_embedded_dataset_is_prepared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from vidrepro.ablation.setting import select_setting
     from vidrepro.cli import ablate, prepare
     from vidrepro.cli.output import console
-    from vidrepro.experiments.setting import select_setting
 
     monkeypatch.setattr(prepare, "prepare_dataset", lambda *words, **options: print("prepared"))
     setting = select_setting("m2a", dataset="auto", preset=None, backbone=None, overrides=None, data=tmp_path)

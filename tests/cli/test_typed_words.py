@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 from tests.command_line import invoke, plain, run_here
 from tests.conftest import make_toy_dataset
 from tests.short_runs import MICRO, train_shortly
+from vidrepro.ablation import schedule
 from vidrepro.cli.app import app
 from vidrepro.errors import CheckpointError, ConfigError, VidreproError
 from vidrepro.files import file_digest
 from vidrepro.runs.folder import start_weights
-from vidrepro.training import ablation
 
 AWKWARD = "res [v2] [/x] #1 {x} %s * ? :smile: 'q' $HOME"
 NAMES = [
@@ -91,8 +91,8 @@ class InThisProcess:
 
 
 def test_an_ablations_runs_are_given_the_very_same_words(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ablation.subprocess, "Popen", InThisProcess)
-    monkeypatch.setattr(ablation, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(schedule.subprocess, "Popen", InThisProcess)
+    monkeypatch.setattr(schedule, "POLL_SECONDS", 0.0)
     monkeypatch.setattr(sys.modules["vidrepro.cli.ablate"], "_print_tables", lambda *_: None)  # which would count costs
     words = ["--weights", "[v2] best.pt", "--results", AWKWARD, *small(train__epochs="1", train__learning_rate="1e-3")]
     done = run_here("ablate", "m2a", "--rows", "none", *words)
@@ -174,7 +174,7 @@ def test_seeds_are_whole_numbers_that_torch_takes(seed: str, here: Path) -> None
 
 
 def test_a_preset_that_misspells_a_backbone_is_refused(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
-    from vidrepro.experiments import parts
+    from vidrepro.ablation import parts
     from vidrepro.experiments.resolution import load_preset
 
     tiny = load_preset("tiny")

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from vidrepro.config import DataConfig
+from vidrepro.cost.views import gmacs_per_view
 from vidrepro.data.encode import write_video
 from vidrepro.data.frames import read_video
 from vidrepro.data.loading import ClipDataset
 from vidrepro.data.manifest import Manifest, write_manifest
 from vidrepro.evaluation.evaluate import evaluate
-from vidrepro.evaluation.rerun import gmacs_per_view
 from vidrepro.models import build_model
 
 WIDTH, HEIGHT, SIZE, T = 60, 32, 24, 4

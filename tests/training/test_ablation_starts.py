@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from vidrepro.ablation import schedule
+from vidrepro.ablation.schedule import LOG_FILE, Job, execute, plan
 from vidrepro.config import RunConfig, resolve
 from vidrepro.errors import TrainingError
 from vidrepro.runs.folder import RUN_FILE, make_run_folder
-from vidrepro.training import ablation
-from vidrepro.training.ablation import LOG_FILE, Job, execute, plan
 
 DATASET = "ab" * 8
 
@@ -51,8 +51,8 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         job.process = FakeProcess(1 if order[-1] == "o1" else 0)  # type: ignore[assignment]
         return job
 
-    monkeypatch.setattr(ablation, "_start", start)
-    monkeypatch.setattr(ablation, "POLL_SECONDS", 0)
+    monkeypatch.setattr(schedule, "_start", start)
+    monkeypatch.setattr(schedule, "POLL_SECONDS", 0)
     return order
 
 

@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 
 from tests.command_line import invoke
 from tests.training.test_ablation_starts import DATASET, ROOT, config
+from vidrepro.ablation import schedule
+from vidrepro.ablation.schedule import BUSY, Job, execute, plan
 from vidrepro.cli import ablate
 from vidrepro.cli.app import app
 from vidrepro.data.cache import open_cache
@@ -30,8 +32,6 @@ from vidrepro.runs.folder import (
     make_run_folder,
     runs_folder,
 )
-from vidrepro.training import ablation
-from vidrepro.training.ablation import BUSY, Job, execute, plan
 
 HOLD = """
 import sys, time
@@ -77,8 +77,8 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
             order.append((threading.current_thread().name, job.name))
         return job
 
-    monkeypatch.setattr(ablation, "_start", start)
-    monkeypatch.setattr(ablation, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(schedule, "_start", start)
+    monkeypatch.setattr(schedule, "POLL_SECONDS", 0.02)
     return order
 
 

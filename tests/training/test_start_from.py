@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from tests.short_runs import TCNN
+from vidrepro.ablation.setting import Setting, select_setting
+from vidrepro.ablation.start import start_from
 from vidrepro.config import RunConfig, resolve
 from vidrepro.data.manifest import Manifest
 from vidrepro.errors import CheckpointError, ConfigError, UnknownNameError
-from vidrepro.experiments.setting import Setting, select_setting
-from vidrepro.experiments.start import start_from
 from vidrepro.files import file_digest
 from vidrepro.runs.folder import start_weights
 from vidrepro.training import execute

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from vidrepro.ablation.parts import Part
+    from vidrepro.ablation.schedule import Job
+    from vidrepro.ablation.setting import Setting
     from vidrepro.data.manifest import Manifest
     from vidrepro.errors import TrainingError
-    from vidrepro.experiments.parts import Part
-    from vidrepro.experiments.setting import Setting
-    from vidrepro.training.ablation import Job
 
 
 def ablate(
@@ -75,10 +75,10 @@ def ablate(
       vidrepro ablate m2a --rows none,m2a,my_package.my_module:MyMechanism
     """
     from vidrepro import files
+    from vidrepro.ablation.parts import find_parts, fingerprint_under
     from vidrepro.cli.ablate_plan import print_part, print_plans
     from vidrepro.cli.output import console, interruptible
     from vidrepro.cli.train import with_weights
-    from vidrepro.experiments.parts import find_parts, fingerprint_under
 
     data_folder, results_folder = files.data_folder(data), files.results_folder(results)
     out = console(for_json=json)
@@ -102,9 +102,9 @@ def ablate(
         print_plans(out, parts, wanted_seeds, results_folder, json)
         return
 
+    from vidrepro.ablation import schedule
     from vidrepro.data.sources.parallel import usable_cores
     from vidrepro.devices import choose_device
-    from vidrepro.training import ablation
 
     on_cpu = choose_device(device).type == "cpu"
     parallel = jobs or (usable_cores() if on_cpu else 1)
@@ -116,7 +116,7 @@ def ablate(
             _prepare_embedded(out, part.setting, json=json)
             manifest = part.setting.load_manifest()
             _make_cache(out, manifest, cache)
-            for job in ablation.plan(part.resolved, wanted_seeds, fingerprint_under(manifest), results_folder):
+            for job in schedule.plan(part.resolved, wanted_seeds, fingerprint_under(manifest), results_folder):
                 job.arguments = _train_arguments(
                     job,
                     _setting_of(job, part.under),
@@ -131,7 +131,7 @@ def ablate(
         done = [job for job in jobs_of_all if job.finished]
         if done:
             out.print(f"{len(done)} of {len(jobs_of_all)} runs are finished already and are not repeated.")
-        failure = _run(out, jobs_of_all, results_folder, parallel, ablation.execute)
+        failure = _run(out, jobs_of_all, results_folder, parallel, schedule.execute)
         if failure is not None and not any(job.finished for job in jobs_of_all):
             raise failure
         for part in parts:
@@ -148,7 +148,7 @@ def _evaluate_derived(
     out: Console, part: Part, seeds: Sequence[int], results: Path, *, device: str, workers: int
 ) -> None:
     """Look at the runs again as the selected rows ask: other views, or attention replaced; kept for the table."""
-    from vidrepro.experiments.row_evaluations import evaluate_rows
+    from vidrepro.ablation.derived_rows import evaluate_rows
 
     if any(row.derived is not None for row in part.rows):
         evaluate_rows(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from vidrepro.experiments.parts import Part
+    from vidrepro.ablation.parts import Part
 
 
 def print_plans(out: Console, parts: Sequence[Part], seeds: list[int], results: Path, json: bool) -> None:
@@ -24,7 +24,7 @@ def print_plans(out: Console, parts: Sequence[Part], seeds: list[int], results: 
 
 
 def _plan_cells(part: Part, seeds: list[int], results: Path) -> list[dict[str, Any]]:
-    from vidrepro.experiments.parts import own_fold, prepared_fingerprint
+    from vidrepro.ablation.parts import own_fold, prepared_fingerprint
     from vidrepro.runs.folder import RUN_FILE, run_id, runs_folder
 
     fingerprint, prepared = prepared_fingerprint(part.setting), own_fold(part.setting)

@@ -49,6 +49,7 @@ def ensemble(
     """
     from vidrepro import files
     from vidrepro.cli.output import console, print_json
+    from vidrepro.cost.views import gmacs_of_run
     from vidrepro.evaluation.ensemble_runs import ensemble_runs
     from vidrepro.evaluation.scores import incomplete_text
     from vidrepro.report.run_sets import find_one_run
@@ -64,6 +65,8 @@ def ensemble(
         which=checkpoint,
         out=out or folder / "ensembles",
     )
+    for one, run in zip(result["members"], sets, strict=True):
+        one["gmacs_per_view"] = gmacs_of_run(run.folders[0], one["protocol"])
     if json:
         print_json(result)
         return

@@ -38,6 +38,7 @@ def evaluate(
     """
     from vidrepro import files
     from vidrepro.cli.output import console, print_json
+    from vidrepro.cost.views import gmacs_of_run
     from vidrepro.evaluation.rerun import evaluate_run
     from vidrepro.evaluation.scores import incomplete_text
     from vidrepro.runs.folder import find_run
@@ -53,6 +54,7 @@ def evaluate(
         device=device,
         workers=workers,
     )
+    result["gmacs_per_view"] = gmacs_of_run(folder, result["protocol"])
     if json:
         print_json(result)
         return

@@ -157,8 +157,8 @@ def _refuse_settings(asked: dict[str, Any], reason: str) -> None:
 def _row(
     row: Row, dataset: str, preset: str | None, backbone: str | None, overrides: list[str] | None, data: Path
 ) -> dict[str, Any]:
-    from vidrepro.experiments import select_setting
-    from vidrepro.experiments.parts import resolve_rows
+    from vidrepro.ablation.parts import resolve_rows
+    from vidrepro.ablation.setting import select_setting
     from vidrepro.report.describe import describe_row, describe_unrun_row
 
     setting = select_setting(

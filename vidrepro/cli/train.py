@@ -43,12 +43,12 @@ def train(
       vidrepro train tcnn/table4/o+c+d --from tcnn/table4/o
     """
     from vidrepro import files
+    from vidrepro.ablation.parts import resolve_rows
+    from vidrepro.ablation.schedule import BUSY
+    from vidrepro.ablation.setting import select_setting
+    from vidrepro.ablation.start import start_from
     from vidrepro.cli.output import console, interruptible, print_run
     from vidrepro.errors import BusyError
-    from vidrepro.experiments.parts import resolve_rows
-    from vidrepro.experiments.setting import select_setting
-    from vidrepro.experiments.start import start_from
-    from vidrepro.training.ablation import BUSY
     from vidrepro.training.execute import execute_run
     from vidrepro.training.progress import ConsoleReporter, FileReporter, StopSignal
 

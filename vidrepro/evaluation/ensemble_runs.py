@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from vidrepro.config import Protocol, RunConfig
-from vidrepro.errors import ConfigError, ResultsError, VidreproError
+from vidrepro.errors import ConfigError, ResultsError
 from vidrepro.evaluation.ensemble import ensemble_scores
 from vidrepro.evaluation.metrics import accuracies
-from vidrepro.evaluation.rerun import gmacs_per_view
 from vidrepro.evaluation.scores import Averaged, Scores, load_scores, save_scores, scores_path
 from vidrepro.files import fingerprint
-from vidrepro.models import build_from_config
 from vidrepro.runs.folder import require_checkpoint_name
 from vidrepro.runs.record import read_record
 
@@ -42,8 +40,8 @@ def ensemble_runs(
         out: a file, or a folder in which the file gets a name of its own.
 
     Returns:
-        The accuracies of `accuracies`, with ``members`` (each with its weight, views, GMACs a view if known, and its
-        own accuracies), ``averaged``, split, protocol, checkpoint, completeness, and the score file.
+        The accuracies of `accuracies`, with ``members`` (each with its weight, views and its own
+        accuracies), ``averaged``, split, protocol, checkpoint, completeness, and the score file.
 
     Raises:
         VidreproError: see `ensemble_scores`; also if a run keeps no such scores, with the command that makes them.
@@ -68,8 +66,8 @@ def ensemble_runs(
     return {
         **accuracies(scores.labels, scores.logits),
         "members": [
-            entry | _cost(config, text, member.logits.shape[1]) | accuracies(member.labels, member.logits)
-            for entry, member, (_, config), text in zip(scores.ensemble, members, records, protocols, strict=True)
+            entry | {"views": Protocol.parse(text).views} | accuracies(member.labels, member.logits)
+            for entry, member, text in zip(scores.ensemble, members, protocols, strict=True)
         ],
         "averaged": average,
         "split": split,
@@ -108,15 +106,6 @@ def _read(folder: Path, name: str, config: RunConfig, protocol: str, split: str,
             hint=f"vidrepro evaluate {name} --protocol {protocol} --split {split}{more}",
         )
     return load_scores(path)
-
-
-def _cost(config: RunConfig, protocol: str, classes: int) -> dict[str, Any]:
-    views = Protocol.parse(protocol)
-    try:
-        model = build_from_config(config.model, frames=views.frames, classes=classes, pretrained=False)
-    except VidreproError:  # a mechanism of a user's own that is not to be had here
-        return {"views": views.views, "gmacs_per_view": None}
-    return {"views": views.views, "gmacs_per_view": gmacs_per_view(model, views.frames, views.size)}
 
 
 def _file_name(dataset: str, scores: Scores, split: str, which: str) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from pydantic import ValidationError
 
 from vidrepro.config import DataConfig, Protocol, RunConfig
@@ -24,7 +22,6 @@ from vidrepro.evaluation.metrics import accuracies
 from vidrepro.evaluation.scores import Scores, save_scores, scores_path
 from vidrepro.models import build_from_config
 from vidrepro.models.classifier import VideoClassifier
-from vidrepro.models.mechanisms.external_faults import OwnCodeError
 from vidrepro.runs.checkpoint import load_checkpoint, load_network
 from vidrepro.runs.folder import CHECKPOINTS, require_checkpoint_name
 from vidrepro.runs.record import read_record
@@ -69,8 +66,7 @@ def evaluate_run(
 
     Returns:
         The accuracies of `accuracies`, with run, split, fold, task, protocol, views and what is averaged over them,
-        GMACs of one view (convolutions and linear layers; None if not known), checkpoint, bad clips excluded, the
-        dataset's completeness, and the score file.
+        checkpoint, bad clips excluded, the dataset's completeness, and the score file.
 
     Raises:
         UnknownNameError: for another split or checkpoint.
@@ -93,7 +89,6 @@ def evaluate_run(
         "protocol": scores.protocol,
         "views": config.data.protocol.views,
         "averaged": scores.averaged,
-        "gmacs_per_view": gmacs_per_view(trained.model, config.data.frames, config.data.eval_size),
         "checkpoint": which,
         "fold": fold or manifest.info.get("fold"),
         "task": task,
@@ -241,17 +236,3 @@ def with_protocol(config: RunConfig, text: str | None, average: str | None = Non
             given=" ".join(word for word in (text, average) if word),
         ) from error
     return config.model_copy(update={"data": data})
-
-
-def gmacs_per_view(model: VideoClassifier, frames: int, size: int) -> float | None:
-    """Convolutions and linear layers of one view in 10⁹ MACs, counted without computing; None where that cannot be."""
-    from vidrepro.cost.call_counter import CallCounter
-
-    shapes = copy.deepcopy(model).to("meta").eval()
-    counter = CallCounter()
-    try:
-        with torch.no_grad(), counter:
-            shapes(torch.zeros((1, frames, 3, size, size), device="meta"))
-    except (RuntimeError, OwnCodeError):  # a network that looks at values, such as where a map has its peaks
-        return None
-    return (counter.macs["conv"] + counter.macs["linear"]) / 1e9

@@ -15,7 +15,6 @@ from vidrepro.experiments.resolution import (
     resolve_row,
     select_rows,
 )
-from vidrepro.experiments.setting import Setting, select_setting
 
 __all__ = [
     "EMBEDDED_DATASET",
@@ -25,7 +24,6 @@ __all__ = [
     "Paper",
     "Place",
     "Row",
-    "Setting",
     "Table",
     "choose_dataset",
     "choose_places",
@@ -39,5 +37,4 @@ __all__ = [
     "read_paper",
     "resolve_row",
     "select_rows",
-    "select_setting",
 ]

@@ -14,6 +14,7 @@ from vidrepro.files import file_digest
 from vidrepro.mechanism_spec import is_external
 
 PRETRAINED = "pretrained:"  # in front of a file, as weights: see `for_row`
+TASK_KEY, FOLD_KEY = "data.task=", "data.fold="  # where a table is printed for several label sets or folds
 _WEIGHTS, _DIGEST = "model.weights=", "model.weights_digest="
 
 

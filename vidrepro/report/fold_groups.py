@@ -9,7 +9,7 @@ from typing import Any
 
 from vidrepro.data.sources.lists import OFFICIAL_FOLDS
 from vidrepro.experiments import Paper, Row, Table
-from vidrepro.experiments.setting import FOLD_KEY
+from vidrepro.experiments.overrides import FOLD_KEY
 from vidrepro.report.folds import FoldMean, fold_mean
 from vidrepro.report.records import METRICS, Cost, accuracy_cell, section_records
 from vidrepro.report.runs import DatasetFacts, Run

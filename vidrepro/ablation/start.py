@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from vidrepro.ablation.setting import Setting
 from vidrepro.config import START_RUN
 from vidrepro.errors import ConfigError
 from vidrepro.experiments.overrides import PRETRAINED, with_weights_digest
-from vidrepro.experiments.setting import Setting
 from vidrepro.runs.folder import find_run, weights_of_run
 from vidrepro.runs.record import read_record
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vidrepro.ablation.setting import Setting, settings_of_tables
+from vidrepro.ablation.start import start_from
 from vidrepro.config import RunConfig
 from vidrepro.errors import ConfigError
 from vidrepro.experiments.lookup import load_paper
-from vidrepro.experiments.overrides import replaces_start, require_some_row_takes
+from vidrepro.experiments.overrides import FOLD_KEY, replaces_start, require_some_row_takes
 from vidrepro.experiments.papers import Row
 from vidrepro.experiments.resolution import load_preset, select_rows
-from vidrepro.experiments.setting import FOLD_KEY, Setting, settings_of_tables
-from vidrepro.experiments.start import start_from
 from vidrepro.files import is_prepared
 
 if TYPE_CHECKING:

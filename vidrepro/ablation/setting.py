@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vidrepro.config import RunConfig
 from vidrepro.errors import ConfigError
 from vidrepro.experiments.lookup import load_paper
-from vidrepro.experiments.overrides import with_weights_digest
+from vidrepro.experiments.overrides import TASK_KEY, with_weights_digest
 from vidrepro.experiments.papers import Paper, Table
 from vidrepro.experiments.resolution import (
     DatasetChoice,
@@ -23,8 +23,6 @@ from vidrepro.experiments.resolution import (
 
 if TYPE_CHECKING:
     from vidrepro.data.manifest import Manifest
-
-TASK_KEY, FOLD_KEY = "data.task=", "data.fold="
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from vidrepro.ablation.setting import Setting
 from vidrepro.config import RunConfig
 from vidrepro.evaluation.probe_records import CHECKPOINT, probe_record
 from vidrepro.evaluation.probe_run import probe_run
 from vidrepro.evaluation.rerun import evaluate_run
 from vidrepro.evaluation.scores import scores_path
 from vidrepro.experiments.papers import Ensemble, Evaluation, Paper, Row
-from vidrepro.experiments.setting import Setting
 from vidrepro.runs.folder import RUN_FILE, run_id, runs_folder
 
 

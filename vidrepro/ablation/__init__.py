@@ -1,0 +1,1 @@
+"""Which runs a choice of rows and seeds needs, each resolved, and doing them side by side."""
