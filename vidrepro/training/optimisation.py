@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from vidrepro.config import TrainConfig
+from vidrepro.models.backbones.resnet3d import BATCH_NORMS
 from vidrepro.models.classifier import VideoClassifier
 
 ONE_CYCLE_START = 1 / 25  # of the peak rate, as in Smith & Topin's one-cycle policy
@@ -67,7 +68,7 @@ def freeze_batch_norm(model: nn.Module) -> None:
 
     Called after each ``model.train()``, which would otherwise switch them on again.
     """
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    norms = [module for module in model.modules() if isinstance(module, BATCH_NORMS)]
     for norm in norms[1:]:
         norm.eval()
         for parameter in norm.parameters():

@@ -11,13 +11,13 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from vidrepro.models.backbones.resnet import STEMS
 from vidrepro.models.options import Option, choice, positive_integer, switch
 
 EXPANSION = 4
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def options_3d(width: int = 64, stem: str = "imagenet", stem_time: int = 1) -> dict[str, Option]:
@@ -86,7 +86,7 @@ class Bottleneck3d(nn.Module):
 @contextmanager
 def _statistics_set_aside(module: nn.Module) -> Iterator[None]:
     """Batch norms inside update copies of their statistics, which are then dropped: they have counted this batch."""
-    norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
+    norms = [part for part in module.modules() if isinstance(part, BATCH_NORMS)]
     own = [(norm, name, buffer) for norm in norms for name, buffer in norm.named_buffers(recurse=False)]
     for norm, name, buffer in own:
         setattr(norm, name, buffer.clone())
