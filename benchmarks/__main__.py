@@ -79,8 +79,8 @@ def leak(
     from benchmarks.leak import check_leak
     from benchmarks.show import print_leak
     from vidrepro import files
+    from vidrepro.ablation.setting import select_setting
     from vidrepro.experiments import EMBEDDED_DATASET
-    from vidrepro.experiments.setting import select_setting
     from vidrepro.training.progress import ConsoleReporter, StopSignal
 
     folder = files.data_folder(data)

@@ -31,12 +31,11 @@ BESIDE = {("explain", "report"), ("training", "evaluation"), ("mechanism_spec", 
 NEVER = {("experiments", "models"), ("experiments", "data")}
 NAMES = "vidrepro.data.known"  # imports nothing but errors, so that every room may know the datasets' names
 
-HEAVY = {"torch", "torchvision", "av", "fvcore", "matplotlib", "numba", "sklearn", "captum", "scipy", "pandas"}
+HEAVY = {"torch", "torchvision", "av", "fvcore", "matplotlib", "sklearn", "captum", "scipy", "pandas"}
 TENSORS = {"torch", "torchvision", "fvcore", "captum"}
 DOCUMENTED = {"_exit", "_replace", "_asdict"}  # of os and of named tuples: public in spite of their names
 
 # What stands against a rule today, with the reason. This may only shrink: what is no longer needed is refused.
-KERNELS = "the compiled kernels, which are to go"
 OPTIONS = "which options a mechanism has is known only by its class, beside which they are declared"
 DISPATCH = "torch documents TorchDispatchMode and pytree, and has them nowhere else"
 EXCEPTIONS: dict[str, dict[str, str]] = {
@@ -51,23 +50,8 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "cost/torch_counter.py: torch.utils._pytree": DISPATCH,
         "cost/shapes_only.py: torch.utils._python_dispatch": DISPATCH,
         "cost/shapes_only.py: torch.ops.aten._convolution": "the name of the operator that traces record",
-        "models/kernels.py: torch.utils._python_dispatch": KERNELS,
-        "models/kernels.py: torch.overrides._len_torch_function_stack": KERNELS,
-        "models/kernels.py: torch._C": KERNELS,
-        "models/layout.py: torch._C": KERNELS,
     },
-    "word": dict.fromkeys(
-        [
-            "cost/step.py",
-            "diagnosis.py",
-            "models/kernels.py",
-            "models/layout.py",
-            "models/mechanisms/aia_fast.py",
-            "models/mechanisms/m2a_fast.py",
-            "models/mechanisms/m2a_products.py",
-        ],
-        KERNELS,
-    ),
+    "word": {},
 }
 
 
