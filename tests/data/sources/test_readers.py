@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -258,3 +259,14 @@ def test_a_malformed_csv_file_is_refused_with_its_line(tmp_path: Path, content: 
     with pytest.raises(DataError, match=problem) as caught:
         read_csv(path, ["label"])
     assert caught.value.where == f"{path}, line {line}"
+
+
+def test_time_rises_with_the_length_alone(tmp_path: Path) -> None:
+    """Squared, either would take more than a quarter of a minute."""
+    start = time.process_time()
+    pairs = ", ".join(f'"{number}": 1' for number in range(30_000))
+    (item,) = read_json_list(write(tmp_path, f'[{{{pairs}, "7": 2, "id": "a"}}]'), ["id"])
+    assert item.value["id"] == "a"
+    (row,) = read_csv(write(tmp_path, f"label,x\na{' ' * 100_000}b,1 \n", "list.csv"), ["label"])
+    assert row.fields["x"] == "1"
+    assert time.process_time() - start < 2

@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -235,7 +236,7 @@ def _refuse_other_kinds(path: Path, data: bytes) -> None:
 def _rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     delimiter = max(_DELIMITERS, key=text.lstrip().partition("\n")[0].count)
     blanks = " \t".replace(delimiter, "")  # at a line's end, where none may follow a quote; fields lose theirs anyway
-    text = re.sub(rf"[{blanks}]+(?=\r?\n|\Z)", "", text)
+    text = "\n".join(line.rstrip(f"{blanks}\r") for line in text.split("\n"))
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     start = 1
     try:
@@ -280,8 +281,8 @@ class _LongNumber:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = _Object(pairs)
     if len(result) != len(pairs):
-        keys = [key for key, _ in pairs]
-        result.twice = frozenset(key for key in keys if keys.count(key) > 1)
+        counts = Counter(key for key, _ in pairs)
+        result.twice = frozenset(key for key, count in counts.items() if count > 1)
     return result
 
 
