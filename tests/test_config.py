@@ -115,7 +115,7 @@ def test_protocol_text_round_trip(counts: tuple[int, int, int], size: int, sign:
     assert protocol.views == counts[1] * counts[2]
 
 
-@pytest.mark.parametrize("text", ["8x1@224", "8x1x1", "0x1x1@224", "8x1x1@4", "axbxc@d", ""])
+@pytest.mark.parametrize("text", ["8x1@224", "8x1x1", "0x1x1@224", "8x1x1@4", "axbxc@d", "", "\u0668x1x1@224"])
 def test_wrong_protocols_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="protocol"):
         Protocol.parse(text)

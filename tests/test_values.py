@@ -62,3 +62,9 @@ def test_a_key_that_stands_twice_in_a_file_is_refused_with_its_line(tmp_path: Pa
     file.write_bytes(b"a: \xff\n")
     with pytest.raises(ConfigError, match="not UTF-8"):
         load_yaml(file)
+
+
+@pytest.mark.parametrize("text", [r'"\q"', '"\0"', "[1,,2]", "[,]", "[ , 1]", r'["\q"]'])
+def test_what_yaml_cannot_read_either_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError, match=r"quotes|no value"):
+        parse_value(text)

@@ -42,6 +42,7 @@ def _run(words: list[str], debug: bool) -> int:
 
     usage_errors = typer.BadParameter.__mro__[2]  # ClickException, wherever this typer keeps its click
     try:
+        _require_no_empty_word(words)
         code = app(args=words, prog_name="vidrepro", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, typer.Abort):
@@ -62,6 +63,19 @@ def _run(words: list[str], debug: bool) -> int:
             defect, [("next", "this is a defect of vidrepro; run again with --debug and report the traceback")]
         )
         return 1
+
+
+def _require_no_empty_word(words: list[str]) -> None:
+    """An empty folder would be this one, and an empty name the beginning of any run's."""
+    from vidrepro.errors import VidreproError
+
+    for number, word in enumerate(words, 1):
+        if not word or (word.startswith("--") and word.find("=") == len(word) - 1):
+            raise VidreproError(
+                f"word {number} of the command says nothing: '{word}'",
+                given=" ".join(f"'{one}'" for one in words),
+                hint="a variable of the shell may not be set; without the option its default is taken",
+            )
 
 
 def _fault_in_own_code(error: Exception) -> VidreproError | None:

@@ -51,7 +51,7 @@ class Protocol(Strict):
         Raises:
             ConfigError: if the text has another form or a number is out of range.
         """
-        match = re.fullmatch(r"\s*(\d+)[x×](\d+)[x×](\d+)@(\d+)\s*", text)
+        match = re.fullmatch(r"\s*([0-9]+)[x×]([0-9]+)[x×]([0-9]+)@([0-9]+)\s*", text)
         try:
             if match is None:
                 raise ValueError

@@ -31,16 +31,20 @@ def parse_value(text: str) -> Any:
     There is no other syntax: ``a #2``, ``a: b``, ``@a`` and ``{a}`` are text.
 
     Raises:
-        ValueError: for nothing at all, a list without its second bracket, or a number too long to be one.
+        ValueError: for nothing at all (a list's value, too), quotes with an escape that is none, or a number too long
+            to be one.
     """
     text = text.strip()
     if not text:
         raise ValueError("there is no value")
     if text[0] == "[" and text[-1] == "]":
-        parts = [part for part in text[1:-1].split(",") if part.strip()]
-        return [parse_value(part) for part in parts]
+        *parts, last = text[1:-1].split(",")
+        return [parse_value(part) for part in ([*parts, last] if last.strip() else parts)]
     if _QUOTED.fullmatch(text):
-        return yaml.load(text, CoreLoader)
+        try:
+            return yaml.load(text, CoreLoader)
+        except yaml.YAMLError as error:
+            raise ValueError(f"not a text in quotes: {getattr(error, 'problem', error)}") from error
     return _scalar(text)
 
 

@@ -194,3 +194,12 @@ def test_a_network_that_no_machine_can_hold_is_no_defect(width: str, here: Path)
     words = ["train", "m2a/table1/none", *small(model__backbone_options__width=width), "--results", "large"]
     done = run_here(*words)
     assert done.returncode == 2 and "the machine refused" in plain(done.stderr), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "number"),
+    [(["evaluate", ""], 2), (["runs", "--results", ""], 3), (["runs", "--data="], 2), (["compare", "a", ""], 3)],
+)
+def test_an_empty_word_is_no_folder_and_no_beginning_of_a_name(words: list[str], number: int) -> None:
+    done = run_here(*words)
+    assert done.returncode == 2 and f"word {number} of the command says nothing" in plain(done.stderr), done.stderr
