@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from vidrepro.errors import DecodeError, ResultsError, VidreproError, unknown_name
-from vidrepro.files import atomic_path, atomic_write_json, atomic_write_text, file_digest, fingerprint
+from vidrepro.files import atomic_path, atomic_write_json, atomic_write_text, file_digest, fingerprint, read_json
 
 
 def test_failure_inside_the_block_keeps_the_old_file_and_leaves_no_rest(tmp_path: Path) -> None:
@@ -68,3 +69,12 @@ def test_errors_survive_pickling_with_their_parts() -> None:
             ("next", "do"),
         ]
     )
+
+
+def test_a_folder_whose_name_is_no_utf8_can_be_recorded(tmp_path: Path) -> None:
+    """As an old disk has them: ``caf`` and 0xe9."""
+    folder = os.fsdecode(b"caf\xe9")
+    atomic_write_json(tmp_path / "report.json", {"media_root": folder})
+    assert read_json(tmp_path / "report.json") == {"media_root": folder}
+    assert (tmp_path / "report.json").read_bytes().isascii()
+    assert fingerprint(folder) != fingerprint("café")

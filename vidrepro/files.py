@@ -150,7 +150,8 @@ def atomic_write_json(path: Path, value: Any) -> None:
         raise NotFiniteError(
             f"{place or 'the value'} is not finite", given=number, allowed="a finite number, or null", where=path
         )
-    atomic_write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    atomic_write_text(path, _escaped(text).decode() + "\n")
 
 
 def _not_finite(value: Any, place: str = "") -> Iterator[tuple[str, float]]:
@@ -208,7 +209,12 @@ def not_writable(path: Path, error: OSError) -> ResultsError:
 def fingerprint(value: Any) -> str:
     """SHA-256 (hex) of `value` as canonical JSON: the same content gives the same fingerprint on every machine."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_escaped(text)).hexdigest()
+
+
+def _escaped(json_text: str) -> bytes:
+    """In UTF-8, bytes of a file's name that are none as JSON's escapes of what Python reads them as."""
+    return json_text.encode("utf-8", "backslashreplace")
 
 
 def file_digest(path: Path) -> str:

@@ -58,7 +58,7 @@ class ProcessLock:
         try:
             self._holder.write_text(f"process {os.getpid()} on host {socket.gethostname()}\n", encoding="utf-8")
         except OSError as error:
-            self._lock.release()
+            self.release()
             raise not_writable(self._holder, error) from error
 
     def release(self) -> None:
