@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from vidrepro.__main__ import _run
 from vidrepro.errors import ModelError
 from vidrepro.models import build_model
 from vidrepro.models.mechanisms import build_mechanism
-from vidrepro.models.mechanisms.external_faults import OwnCodeError
+from vidrepro.models.mechanisms.external_faults import OwnCodeError, call
 
 CLASSES = """
 import sys
@@ -247,3 +248,13 @@ def test_a_fault_in_a_backward_pass_is_told_as_theirs_by_the_command_line(
 def test_a_class_that_is_no_module_is_refused(module: Path) -> None:
     with pytest.raises(ModelError, match="no nn"):
         build_mechanism("bad_blocks:NoModule", 8, 4)
+
+
+@pytest.mark.parametrize("change", [torch.Tensor.to_sparse, lambda x: torch.nested.nested_tensor(list(x))])
+def test_a_sparse_or_nested_map_is_refused_where_it_is_returned(change: Any) -> None:
+    class Odd(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return change(x)
+
+    with pytest.raises(OwnCodeError, match="a nested or sparse tensor out"):
+        call("mine:Odd", Odd(), torch.ones(2, 3, 4, 4))

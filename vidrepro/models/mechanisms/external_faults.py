@@ -121,6 +121,8 @@ def _fault_of(out: object, x: Tensor) -> str | None:
     """What is wrong with a mechanism's output, described; None if it is like the input."""
     if not isinstance(out, Tensor):
         return "None" if out is None else f"a {type(out).__name__}"
+    if out.is_nested or out.layout != torch.strided:  # a nested one has no shape
+        return "a nested or sparse tensor"
     types = {x.dtype}
     if torch.is_autocast_enabled(x.device.type):
         types |= {torch.float32, torch.get_autocast_dtype(x.device.type)}
