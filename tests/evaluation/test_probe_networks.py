@@ -80,8 +80,11 @@ def test_a_probe_reaches_every_tap_and_leaves_nothing_behind(mechanism: str, how
         with probing(model, "all", how) as probe:
             replaced = model(clips())
         assert any(probe.calls.values()) and set(probe.moved) == {name for name, calls in probe.calls.items() if calls}
-        if (mechanism, how) == ("se3d", "shuffle"):  # its gate is the clip's, told once per frame
-            assert max(probe.moved.values()) == 0 and torch.allclose(replaced, plain, atol=1e-6)
+        if (mechanism, how) == ("se3d", "shuffle"):
+            # Its gate is the clip's, told once per frame: the same row several times in one matrix product. A BLAS
+            # may round equal rows differently by their place in a block (two of 384 gates by an ulp, as observed).
+            assert max(probe.moved.values()) <= torch.finfo(torch.float32).eps
+            assert torch.allclose(replaced, plain, atol=1e-6)
         else:
             assert max(probe.moved.values()) > 1e-4 and not torch.allclose(replaced, plain, atol=1e-5)
         assert torch.equal(model(clips()), plain)
