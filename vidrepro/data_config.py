@@ -88,6 +88,7 @@ class DataConfig(Strict):
         "stabn-release-sparse",
         "stabn-release-dense",
         "two-segments",
+        "two-random-segments",
     ] = "tsm-train"
     eval_sampling: Literal[
         "tsm-val", "tsm-test", "strided", "stabn-release-sparse", "stabn-release-dense", "two-segments"

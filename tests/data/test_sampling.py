@@ -3,6 +3,8 @@
 The released ST-ABN's samplers are written out here a second time, as its loader has them: 1-based, in loops.
 """
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -207,6 +209,17 @@ def test_two_segments_are_the_halves_of_the_video():
     assert 150 < len(first) < 250
     assert {int(p) for positions in drawn for p in positions} == set(range(41))
     assert sampling.eval_positions("two-segments", 1, 3, 2).tolist() == [0] * 6
+
+
+def test_two_random_segments_are_cut_anywhere():
+    """Every cut is as likely and so is either part; evaluation stays with the fixed halves."""
+    drawn = [sampling.train_positions("two-random-segments", 9, 4, rng(seed)) for seed in range(4000)]
+    ends = Counter((int(p.min()), int(p.max())) for p in drawn)
+    # T = 4 frames of a part of 1 or 2 frames show all of it: 1/8 for the cut, 1/2 for the part
+    assert 200 < ends[0, 0] < 300 and 200 < ends[8, 8] < 300 and 200 < ends[7, 8] < 300
+    assert any(low < 3 and high > 5 for low, high in ends)  # no half of nine frames reaches so far
+    assert sampling.train_positions("two-random-segments", 1, 3, rng(0)).tolist() == [0] * 3
+    assert "two-random-segments" not in sampling.EVAL_RULES
 
 
 @given(

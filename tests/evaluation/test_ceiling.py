@@ -42,7 +42,7 @@ def draws_alike_from_clip_and_reversal(rule: str, num_frames: int, frames: int) 
     return np.array_equal(np.sort(drawn, axis=0), np.sort(mirrored, axis=0))
 
 
-@pytest.mark.parametrize("rule", TRAIN_RULES)
+@pytest.mark.parametrize("rule", [rule for rule in TRAIN_RULES if rule != "two-random-segments"])  # the test below
 def test_it_holds_exactly_where_training_draws_alike_from_a_clip_and_its_reversal(rule: str) -> None:
     found = {}
     for frames in (2, 3, 8):
@@ -53,6 +53,36 @@ def test_it_holds_exactly_where_training_draws_alike_from_a_clip_and_its_reversa
     never_the_last, in_halves = "stabn-release-dense", "two-segments"
     assert found[16, 8] == (rule not in ("tsm-val", "tsm-test", never_the_last))
     assert found[25, 8] == (rule not in ("tsm-train", "stabn-release-sparse", never_the_last, in_halves))
+
+
+class Part(Evenly):
+    """Likewise, of a video that is cut in front of frame `cut`: the first part or the second."""
+
+    def __init__(self, share: float, cut: int, part: int) -> None:
+        super().__init__(share)
+        self.draws = [cut - 1, part]
+
+    def integers(self, high: int, size: int | None = None) -> Any:
+        assert 0 <= self.draws[0] < high
+        return self.draws.pop(0)
+
+
+def test_a_random_cut_shows_a_clip_and_its_reversal_alike() -> None:
+    """The first part of a cut is the last part of another one, as likely, of the reversed clip."""
+
+    def drawn(num_frames: int, frames: int, cut: int, part: int) -> Any:
+        cells = 2 * frames * (cut if part == 0 else num_frames - cut)
+        generators = [Part((cell + 0.5) / cells, cut, part) for cell in range(cells)]
+        return np.array(
+            [train_positions("two-random-segments", num_frames, frames, cast(Generator, one)) for one in generators]
+        )
+
+    for num_frames, frames in ((2, 3), (9, 2), (25, 8)):
+        assert why_no_ceiling("two-random-segments", frames, [num_frames]) is None
+        for cut in range(1, num_frames):
+            first = drawn(num_frames, frames, cut, 0)
+            mirrored = num_frames - 1 - drawn(num_frames, frames, num_frames - cut, 1)[:, ::-1]
+            assert np.array_equal(np.sort(first, axis=0), np.sort(mirrored, axis=0)), (num_frames, frames, cut)
 
 
 def test_strided_clips_hold_it_where_they_fit_into_the_video() -> None:

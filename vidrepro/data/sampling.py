@@ -10,7 +10,8 @@ Which rules a paper's protocol is made of:
 - M2A: ``tsm-train``, ``tsm-val``. AIA: ``tsm-train``, ``tsm-test``, two clips by twice sampling.
 - ST-ABN's "32", done right: ``uniform-jitter`` and ``tsm-test``, which both cover the whole video, however short. Its
   "32x2": ``strided`` with stride 2. As released: ``stabn-release-sparse`` and ``stabn-release-dense``. As the paper
-  words it ("two 32 frames in which the input video is randomly divided into two segments"): ``two-segments``.
+  words it ("two 32 frames in which the input video is randomly divided into two segments"): ``two-random-segments``,
+  evaluated by ``two-segments``, the fixed halves.
 - T-CNN: ``strided`` with stride 1, that is consecutive frames; at test time ten clips.
 """
 
@@ -59,6 +60,8 @@ def train_positions(rule: str, num_frames: int, num_segments: int, rng: Generato
         return strided.stabn_release_dense_train(num_frames, num_segments, rng)
     if rule == "two-segments":
         return segments.two_segments_train(num_frames, num_segments, rng)
+    if rule == "two-random-segments":
+        return segments.two_random_segments_train(num_frames, num_segments, rng)
     raise unknown_name("training sampling rule", rule, TRAIN_RULES)
 
 

@@ -114,10 +114,10 @@ def uniform_jitter(num_frames: int, num_segments: int, rng: Generator, new_lengt
 
 
 def two_segments_train(num_frames: int, num_segments: int, rng: Generator) -> Positions:
-    """T frames of one half of the video, drawn at random, by `uniform_jitter` within it: ST-ABN's paper, literally.
+    """T frames of one half of the video, drawn at random, by `uniform_jitter` within it.
 
-    "The input video is randomly divided into two segments" of 32 frames each. Training on either half with equal
-    chance has the mean of both halves' losses as its expectation, at the cost of one clip.
+    Training on either half with equal chance has the mean of both halves' losses as its expectation, at the cost of one
+    clip. ST-ABN's paper divides the video at random: `two_random_segments_train`.
 
     Args:
         num_frames: the video's counted frames, >= 1; of an odd number the second half has one more.
@@ -131,7 +131,30 @@ def two_segments_train(num_frames: int, num_segments: int, rng: Generator) -> Po
         ConfigError, DataError: if a count is below 1.
     """
     check_counts(num_frames, num_segments)
-    start, size = _halves(num_frames)[rng.integers(2)]
+    start, size = _parts(num_frames, num_frames // 2)[rng.integers(2)]
+    return start + uniform_jitter(size, num_segments, rng)
+
+
+def two_random_segments_train(num_frames: int, num_segments: int, rng: Generator) -> Positions:
+    """T frames of one part of the video, which is cut in two at random: ST-ABN's paper, literally.
+
+    "Two 32 frames in which the input video is randomly divided into two segments": the cut lies in front of frame 1 to
+    N - 1, each as likely; the rest is as in `two_segments_train`, the two parts for the halves. One may be one frame.
+
+    Args:
+        num_frames: the video's counted frames, >= 1; one frame is both parts.
+        num_segments: T, >= 1.
+        rng: one draw for the cut (none if N = 1), one for the part, then T.
+
+    Returns:
+        Positions, shape (num_segments,), non-decreasing.
+
+    Raises:
+        ConfigError, DataError: if a count is below 1.
+    """
+    check_counts(num_frames, num_segments)
+    cut = 1 + int(rng.integers(num_frames - 1)) if num_frames > 1 else 0
+    start, size = _parts(num_frames, cut)[rng.integers(2)]
     return start + uniform_jitter(size, num_segments, rng)
 
 
@@ -145,7 +168,8 @@ def two_segments_test(num_frames: int, num_segments: int) -> Positions:
         ConfigError, DataError: if a count is below 1.
     """
     check_counts(num_frames, num_segments)
-    return np.concatenate([start + tsm_test(size, num_segments) for start, size in _halves(num_frames)])
+    halves = _parts(num_frames, num_frames // 2)
+    return np.concatenate([start + tsm_test(size, num_segments) for start, size in halves])
 
 
 def check_counts(num_frames: int, num_segments: int, new_length: int = 1) -> None:
@@ -156,7 +180,6 @@ def check_counts(num_frames: int, num_segments: int, new_length: int = 1) -> Non
             raise ConfigError(f"the number of {name} must be positive", given=count, allowed="1 or more")
 
 
-def _halves(num_frames: int) -> list[tuple[int, int]]:
-    """Start and number of frames of both halves; a video of one frame is both."""
-    middle = num_frames // 2
-    return [(0, max(1, middle)), (middle, num_frames - middle)]
+def _parts(num_frames: int, cut: int) -> list[tuple[int, int]]:
+    """Start and number of frames of what lies in front of the cut and behind it; a video of one frame is both."""
+    return [(0, max(1, cut)), (cut, num_frames - cut)]

@@ -8,7 +8,9 @@ import numpy as np
 
 from vidrepro.data.sampling import train_positions
 
-RANDOM_RULES = ("tsm-train", "uniform-jitter", "strided", "stabn-release-sparse", "two-segments")
+RANDOM_RULES = (
+    "tsm-train", "uniform-jitter", "strided", "stabn-release-sparse", "two-segments", "two-random-segments"
+)  # fmt: skip
 NAMED_COUNTS = 4
 
 
@@ -17,11 +19,11 @@ def why_no_ceiling(rule: str, frames: int, frame_counts: Iterable[int] | None, s
 
     The ceiling counts on the frames of a clip and of its reversal being, as a set, equally likely. So they are if
     training draws position p of N as often as N - 1 - p. ``tsm-train`` does where T divides N: else it never draws the
-    last N mod T frames, which are the first ones of the reversed clip. ``uniform-jitter`` covers the whole clip and
-    always does, ``strided`` where its clip fits into the video, ``two-segments`` where the halves are equal;
-    ``stabn-release-dense`` never sees the last frame, which is the first of the reversed clip. ``tsm-val`` and
-    ``tsm-test`` draw nothing; whether their positions mirror each other depends on N. Evaluation does not matter: a
-    network cannot use what it was not trained on.
+    last N mod T frames, which are the first ones of the reversed clip. ``uniform-jitter`` and ``two-random-segments``
+    cover the whole clip and always do, ``strided`` where its clip fits into the video, ``two-segments`` where the
+    halves are equal; ``stabn-release-dense`` never sees the last frame, which is the first of the reversed clip.
+    ``tsm-val`` and ``tsm-test`` draw nothing; whether their positions mirror each other depends on N. Evaluation does
+    not matter: a network cannot use what it was not trained on.
 
     Args:
         rule: `DataConfig.train_sampling`.
@@ -52,7 +54,7 @@ def why_no_ceiling(rule: str, frames: int, frame_counts: Iterable[int] | None, s
 def _mirrored(rule: str, num_frames: int, frames: int, stride: int) -> bool:
     if rule in ("tsm-train", "stabn-release-sparse"):
         return num_frames % frames == 0
-    if rule == "uniform-jitter":
+    if rule in ("uniform-jitter", "two-random-segments"):
         return True
     if rule == "strided":
         return num_frames >= (frames - 1) * stride + 1
