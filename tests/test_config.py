@@ -76,7 +76,9 @@ def test_settings_added_later_leave_recorded_runs_their_identity_and_count_when_
     others.add(resolve([BASE], ["data.train_sampling=strided"]).fingerprint)
     others.add(resolve([BASE], ["train.schedule=cosine", "train.min_learning_rate=0.001"]).fingerprint)
     others.add(resolve([BASE], ["train.schedule=cosine"]).fingerprint)
-    assert len(others | {plain.fingerprint}) == len(changes) + 5
+    for setting in ("plateau_factor=0.1", "plateau_factor=0.5", "plateau_patience=3", "plateau_threshold=0.01"):
+        others.add(resolve([BASE], ["train.schedule=plateau", f"train.{setting}"]).fingerprint)
+    assert len(others | {plain.fingerprint}) == len(changes) + 9
 
 
 @pytest.mark.parametrize(
@@ -93,6 +95,10 @@ def test_settings_added_later_leave_recorded_runs_their_identity_and_count_when_
         (["data.colour_jitter=[0.1, 0.1, 0.1, 0.6]"], "hue in 0 to 0.5"),
         (["train.min_learning_rate=0.001"], "no effect with schedule step"),
         (["train.schedule=cosine", "train.min_learning_rate=0.1"], "above learning_rate"),
+        (["train.schedule=plateau", "train.min_learning_rate=0.001"], "no effect with schedule plateau"),
+        (["train.plateau_patience=3"], "plateau_patience has no effect with schedule step"),
+        (["train.schedule=cosine", "train.plateau_factor=0.5"], "plateau_factor has no effect with schedule cosine"),
+        (["train.schedule=plateau", "train.plateau_factor=1.0"], "plateau_factor"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(changes: list[str], expected: str) -> None:

@@ -85,9 +85,12 @@ class TrainConfig(Strict):
     momentum: float = Field(0.9, ge=0, lt=1)
     nesterov: bool = False
     weight_decay: float = Field(5e-4, ge=0)
-    schedule: Literal["step", "cosine", "one-cycle", "constant"] = "step"
+    schedule: Literal["step", "cosine", "one-cycle", "constant", "plateau"] = "step"
     step_epochs: tuple[Annotated[int, Field(ge=0)], ...] = (20,)
     step_factor: float = Field(0.1, gt=0, le=1)
+    plateau_patience: int = Field(10, ge=0, le=1_000_000)  # plateau: evaluations without a lower validation loss
+    plateau_factor: float = Field(0.1, gt=0, lt=1)  # plateau: after more of them than that, the rate falls by it
+    plateau_threshold: float = Field(1e-4, ge=0, lt=1)  # plateau: a loss is lower by more than this share of the least
     min_learning_rate: float = Field(0, ge=0)  # cosine: where it ends; scaled as the peak is, if it is
     warmup_epochs: float = Field(0, ge=0)  # one-cycle: length of its rising part
     gradient_clip: float | None = Field(20.0, gt=0)  # total L2 norm
@@ -102,6 +105,13 @@ class TrainConfig(Strict):
             raise ValueError(f"min_learning_rate {self.min_learning_rate} is above learning_rate {self.learning_rate}")
         if self.min_learning_rate and self.schedule != "cosine":
             raise ValueError(f"min_learning_rate has no effect with schedule {self.schedule}: it is the cosine's end")
+        return self
+
+    @model_validator(mode="after")
+    def _plateau_is_asked_for(self) -> TrainConfig:
+        for name in ("plateau_patience", "plateau_factor", "plateau_threshold"):
+            if self.schedule != "plateau" and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} has no effect with schedule {self.schedule}: it is of schedule plateau")
         return self
 
     @property
@@ -137,7 +147,7 @@ LATER_SETTINGS: dict[str, tuple[str, ...]] = {
         "eval_resize",
         "eval_average",
     ),
-    "train": ("min_learning_rate",),
+    "train": ("plateau_patience", "plateau_factor", "plateau_threshold", "min_learning_rate"),
 }
 
 

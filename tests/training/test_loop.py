@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from vidrepro.config import RunConfig, resolve
 from vidrepro.data.manifest import Manifest
@@ -69,6 +70,33 @@ def test_interrupted_and_resumed_equals_straight(
     expected, got = final_tensors(tmp_path / "straight"), final_tensors(folder)
     assert expected.keys() == got.keys()
     assert all(torch.equal(expected[key], got[key]) for key in expected)
+
+
+@pytest.mark.parametrize("steps", [3, 10])
+def test_plateau_lowers_the_rate_and_a_resumed_run_remembers(
+    toy: Manifest, toy_config: RunConfig, tmp_path: Path, steps: int
+) -> None:
+    """A threshold that no loss gets below: the rate falls after every evaluation but the first, also across a stop."""
+    plateau = ["train.schedule=plateau", "train.plateau_patience=0", "train.plateau_threshold=0.99"]
+    config = changed(toy_config, "train.epochs=4", "train.plateau_factor=0.5", "model.mechanism=none", *plateau)
+    straight = trainer(config, toy, tmp_path / "straight").run()
+    rates = [record["learning_rate"] / config.train.learning_rate for record in straight.history]
+    assert rates == pytest.approx([1, 1, 0.5, 0.25])
+    folder = tmp_path / "resumed"
+    with pytest.raises(Interrupted):
+        trainer(config, toy, folder, stop=StopAfter(steps)).run()
+    second = trainer(config, toy, folder)
+    assert second.restore() and second.run().history == straight.history
+
+
+def test_the_validation_loss_is_the_predictions(toy: Manifest, toy_config: RunConfig, tmp_path: Path) -> None:
+    for average in ("logits", "softmax"):
+        state = trainer(changed(toy_config, f"data.eval_average={average}"), toy, tmp_path / average).run()
+        (file,) = (tmp_path / average / "scores").glob("*-last*.npz")
+        scores = load_scores(file)
+        values, labels = torch.from_numpy(scores.logits), torch.from_numpy(scores.labels)
+        loss = nn.CrossEntropyLoss() if average == "logits" else lambda p, y: nn.NLLLoss()(p.log(), y)
+        assert state.history[-1]["val_loss"] == pytest.approx(float(loss(values, labels)), rel=1e-5)
 
 
 def test_results_do_not_depend_on_workers_or_cache(toy: Manifest, toy_config: RunConfig, tmp_path: Path) -> None:

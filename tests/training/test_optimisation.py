@@ -14,7 +14,13 @@ from torch import nn
 from vidrepro.config import TrainConfig
 from vidrepro.models import build_model
 from vidrepro.models.classifier import VideoClassifier
-from vidrepro.training.optimisation import build_optimizer, freeze_batch_norm, learning_rate, set_learning_rate
+from vidrepro.training.optimisation import (
+    build_optimizer,
+    freeze_batch_norm,
+    learning_rate,
+    plateau_share,
+    set_learning_rate,
+)
 
 
 def test_step_schedule_is_the_released_one() -> None:
@@ -62,8 +68,20 @@ def test_one_cycle_matches_torchs_own(warmup: int) -> None:
         reference.step()
 
 
+def test_plateau_falls_where_the_validation_loss_stops_falling() -> None:
+    """By hand, patience 2: the rate falls by the third evaluation in a row that is not lower by more than 10 %."""
+    recipe = TrainConfig(schedule="plateau", plateau_patience=2, plateau_factor=0.5, plateau_threshold=0.1)
+    losses = [2.0, 1.0, 0.95, 0.91, 0.90, 0.5, 0.6, 0.6, 0.46, 0.44, 0.4, 0.39, 0.38]
+    shares = [1, 1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25, 0.25]
+    assert [plateau_share(recipe, losses[:count]) for count in range(len(losses) + 1)] == shares
+    assert learning_rate(recipe, 3.5) == recipe.learning_rate  # the peak, of which the share is taken
+    assert plateau_share(TrainConfig(schedule="constant"), [1.0] * 99) == 1
+
+
 @given(
-    st.sampled_from(["step", "cosine", "one-cycle", "constant"]), st.floats(0, 1, exclude_max=True), st.floats(0, 10)
+    st.sampled_from(["step", "cosine", "one-cycle", "constant", "plateau"]),
+    st.floats(0, 1, exclude_max=True),
+    st.floats(0, 10),
 )
 def test_rate_is_never_above_the_peak_or_negative(schedule: str, share: float, warmup: float) -> None:
     recipe = TrainConfig(epochs=12, learning_rate=0.3, schedule=schedule, warmup_epochs=warmup)  # type: ignore[arg-type]

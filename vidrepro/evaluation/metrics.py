@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 from sklearn.metrics import accuracy_score, recall_score, top_k_accuracy_score
 
 
@@ -43,6 +44,20 @@ def accuracies(
         pair_correct = int(accuracy_score(representative[labels], representative[predicted], normalize=False))
         result |= {"pair": 100.0 * pair_correct / len(labels), "pair_correct": pair_correct}
     return result
+
+
+def cross_entropy(labels: NDArray[np.int64], scores: NDArray[np.float32], averaged: str = "logits") -> float:
+    """The mean cross-entropy of one run on one split: the loss of the network's prediction, as `Scores` holds it.
+
+    Args:
+        labels: true classes, shape (N,).
+        scores: shape (N, K).
+        averaged: ``logits``, or ``softmax`` where the scores are mean probabilities (`DataConfig.eval_average`).
+    """
+    exact = scores.astype(np.float64)
+    least = np.finfo(np.float32).tiny  # a probability of 0 is less than float32 can say
+    logs = np.log(np.maximum(exact, least)) if averaged == "softmax" else log_softmax(exact, axis=1)
+    return float(-logs[np.arange(len(labels)), labels].mean())
 
 
 def pair_representatives(classes: int, reversal_pairs: Sequence[Sequence[int]]) -> NDArray[np.int64]:

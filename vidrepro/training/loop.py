@@ -18,7 +18,7 @@ from vidrepro.data.loading import ClipDataset, make_loader
 from vidrepro.data.manifest import Manifest
 from vidrepro.errors import CheckpointError, ConfigError, TrainingError
 from vidrepro.evaluation.evaluate import OUTPUT, evaluate_outputs
-from vidrepro.evaluation.metrics import accuracies
+from vidrepro.evaluation.metrics import accuracies, cross_entropy
 from vidrepro.evaluation.scores import Scores, save_scores, scores_path
 from vidrepro.models import build_from_config
 from vidrepro.models.layout import to_channels_last
@@ -125,6 +125,7 @@ class Trainer:
         self._counted_until = time.monotonic()
         self._progress: Progress | None = None
         self._evaluation_seconds = 0.0  # of the last one
+        self._rate_share = 1.0  # of the scheduled learning rate, in this epoch
 
     def restore(self) -> bool:
         """Go on where ``last.pt`` stopped; False when there is none.
@@ -189,6 +190,8 @@ class Trainer:
         recipe, state = self.config.train, self.state
         self.loader.set_epoch(state.epoch, state.batch)
         self.model.begin_epoch(state.epoch)
+        losses = [record["val_loss"] for record in state.history if "val_loss" in record]
+        self._rate_share = optimisation.plateau_share(recipe, losses)
         clock = Clock()
         pending = torch.zeros((), device=self.device)  # losses not read from the device yet
         pending_correct = torch.zeros((), dtype=torch.int64, device=self.device)
@@ -228,7 +231,7 @@ class Trainer:
     def _step(self) -> None:
         recipe, state = self.config.train, self.state
         rate = optimisation.learning_rate(recipe, state.epoch + (state.batch - 1) / self.batches)
-        optimisation.set_learning_rate(self.optimizer, rate)
+        optimisation.set_learning_rate(self.optimizer, rate * self._rate_share)
         if recipe.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), recipe.gradient_clip)
         self.optimizer.step()
@@ -257,7 +260,8 @@ class Trainer:
         final = state.epoch + 1 == recipe.epochs
         if final or (state.epoch + 1) % recipe.evaluate_every == 0:
             measured, scores = self._evaluate(state.epoch + 1)
-            record |= {"val_top1": measured["top1"], "val_pair": measured["pair"]}
+            loss = cross_entropy(scores.labels, scores.logits, scores.averaged)
+            record |= {"val_loss": loss, "val_top1": measured["top1"], "val_pair": measured["pair"]}
             state.last = measured
             if state.best is None or measured["top1"] > state.best["top1"]:
                 state.best = measured

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -42,8 +43,9 @@ def learning_rate(config: TrainConfig, position: float) -> float:
     Returns:
         ``step``: the peak times ``step_factor`` for every listed epoch that has begun (TSM: epoch counted from 0).
         ``cosine``: half a cosine from the peak to ``min_learning_rate``. ``one-cycle``: a rising half cosine over
-        ``warmup_epochs`` (30 % of training when 0), then a falling one. ``constant``: the peak. ``warmup_epochs`` rises
-        linearly in front of all but one-cycle.
+        ``warmup_epochs`` (30 % of training when 0), then a falling one. ``constant``: the peak. ``plateau``: likewise,
+        before `plateau_share`, which depends on what was measured. ``warmup_epochs`` rises linearly in front of all but
+        one-cycle.
     """
     peak = config.effective_learning_rate
     if config.schedule == "one-cycle":
@@ -57,6 +59,30 @@ def learning_rate(config: TrainConfig, position: float) -> float:
     if config.schedule == "step":
         return warmup * peak * config.step_factor ** sum(epoch <= position for epoch in config.step_epochs)
     return warmup * peak
+
+
+def plateau_share(config: TrainConfig, losses: Iterable[float]) -> float:
+    """The share of the learning rate that torch's ``ReduceLROnPlateau`` leaves after these validation losses.
+
+    Nothing but the losses is remembered: a run that goes on has them in its checkpoint, as part of its history.
+
+    Args:
+        config: the recipe; under any schedule but ``plateau`` the share is 1.
+        losses: of every evaluation so far, the first one first.
+    """
+    if config.schedule != "plateau":
+        return 1.0
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(()))], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer,
+        factor=config.plateau_factor,
+        patience=config.plateau_patience,
+        threshold=config.plateau_threshold,
+        eps=0,
+    )
+    for loss in losses:
+        scheduler.step(loss)
+    return float(optimizer.param_groups[0]["lr"])
 
 
 def _cosine(start: float, end: float, share: float) -> float:
