@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from vidrepro.ablation.setting import settings_of_tables
 from vidrepro.cli.app import app
 from vidrepro.cost.papers import CostCache, measure_row
+from vidrepro.data.sampling import eval_positions
 from vidrepro.errors import ConfigError
 from vidrepro.evaluation.scores import load_scores
 from vidrepro.experiments import Ensemble, Evaluation, Paper, load_paper, resolve_row, select_rows
@@ -86,11 +87,15 @@ def test_eight_frames_share_their_runs_with_table_1(aia: Paper) -> None:
     assert fingerprint("aia/table2/tsn-8x1x1") == fingerprint("aia/table1/none") == fingerprint("aia/table3/tsn")
 
 
-def test_quoted_rows_are_never_run(aia: Paper) -> None:
+def test_what_is_quoted_or_not_built_is_never_run(aia: Paper) -> None:
+    """Of Table III's rows, which the authors "re-run by ourselves", GST's network is not built; none is quoted."""
     selected = select_rows(aia, "II,III,IV,V")
-    assert all(row.quoted is None for row in selected)
-    quoted = [row.name for row in aia.table("III").rows if row.quoted]
-    assert quoted == ["c3d", "gst"]
+    assert all(row.not_run is None for row in selected)
+    assert {row.name: row.not_run for row in aia.table("III").rows if row.not_run} == {"gst": "not built"}
+    assert {row.name: row.not_run for row in aia.table("IV").rows if row.not_run} == {
+        "i3d-2stream": "quoted", "r34-2stream": "quoted", "sap": "quoted", "gst": "not built"
+    }  # fmt: skip
+    assert aia.row("aia/table2/gst-16x1x1").not_run == "quoted"  # of its own authors
     for refuse in (
         lambda: select_rows(aia, "III", "gst"),
         lambda: resolve_row(aia.row("aia/table3/gst"), dataset="synthetic", preset="tiny"),
@@ -162,7 +167,7 @@ def test_printed_flops_of_table_2_are_those_of_8_frames_scaled(aia: Paper) -> No
 
 
 @pytest.mark.usefixtures("counted")
-def test_quoted_networks_are_counted_where_they_are_built(aia: Paper) -> None:
+def test_networks_are_counted_where_they_are_built(aia: Paper) -> None:
     costs = CostCache(None)
     tea = measure_row(aia, aia.row("aia/table2/tea-8x3x10"), costs)
     assert (tea["mechanism"], tea["views"], tea["not_measured"]) == ("tea-original", 30, None)
@@ -173,7 +178,32 @@ def test_quoted_networks_are_counted_where_they_are_built(aia: Paper) -> None:
         assert (c3d["backbone"], c3d["frames"], c3d["not_measured"]) == ("c3d-resnet50", 8, None)
     gst = measure_row(aia, aia.row("aia/table2/gst-16x1x1"), costs)
     assert (gst["backbone"], gst["params"], gst["printed_params"]) == (None, None, 21.0)
-    assert "not built" in gst["not_measured"]
+    assert "not built" in gst["not_measured"] and gst["quoted"]
+    own = measure_row(aia, aia.row("aia/table3/gst"), costs)
+    assert (own["backbone"], own["params"], own["quoted"]) == (None, None, None)
+    assert "not built" in own["not_measured"] and own["not_built"]
+
+
+@pytest.mark.parametrize(
+    ("preset", "dataset", "backbone"), [("tiny", "synthetic", "c3d-micro"), ("paper", "diving48", "c3d-resnet50")]
+)
+def test_c3d_can_be_trained(aia: Paper, preset: str, dataset: str, backbone: str) -> None:
+    """As TSN is, but for its backbone: the same clips and the same recipe."""
+    for table in (3, 4, 5):
+        c3d, tsn = (
+            resolve_row(aia.row(f"aia/table{table}/{row}"), dataset=dataset, preset=preset) for row in ("c3d", "tsn")
+        )
+        check_config(c3d.model)
+        assert c3d.model.backbone == backbone
+        assert (c3d.data, c3d.train) == (tsn.data, tsn.train)
+
+
+def test_evaluation_is_the_released_test_rule(aia: Paper) -> None:
+    """main.py and test.py sample by TSM's TEST rule: a clip of T frames is seen whole, not as its first frame."""
+    for frames in (8, 12, 16):
+        data = resolve_row(aia.row(f"aia/table2/aia-tsm-{frames}x1x1"), dataset="ssv1", preset="paper").data
+        assert eval_positions(data.eval_sampling, frames, frames).tolist() == list(range(frames))
+        assert eval_positions("tsm-val", frames, frames).tolist() == [0] * frames
 
 
 def test_the_plan_of_table_2_names_what_is_trained_and_what_is_had_from_it(tmp_path: Path) -> None:

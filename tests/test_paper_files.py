@@ -72,6 +72,25 @@ def test_an_inconsistent_printed_table_is_refused(copy: Path, old: str, new: str
     assert "printed.yaml" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("layer", "fault"),
+    [
+        ("{text: {data: {stride: 2}}}", "for_variant"),
+        ("{paper: {model: {dropout: 0}}}", "for_variant.paper.model: unknown key"),
+        ("{paper: {data: {strde: 2}}}", "did you mean stride"),
+    ],
+)
+def test_settings_of_a_variant_are_checked(copy: Path, layer: str, fault: str) -> None:
+    file = copy / "table1.yaml"
+    text = file.read_text(encoding="utf-8")
+    row = "  - {id: none, "
+    assert row in text
+    file.write_text(text.replace(row, f"{row}for_variant: {layer}, ", 1), encoding="utf-8")
+    with pytest.raises(ConfigError) as error:
+        read_paper(copy)
+    assert fault in str(error.value) and "table1.yaml" in str(error.value)
+
+
 def test_a_printed_table_needs_a_file(copy: Path) -> None:
     (copy / "table2.yaml").unlink()
     with pytest.raises(ConfigError, match=r"printed\.yaml, table II: no table file says what is run for it"):

@@ -91,6 +91,25 @@ def test_stabns_recipe_and_samplings(stabn: Paper) -> None:
     assert (strided.data.train_sampling, strided.data.eval_sampling, strided.data.stride) == ("strided", "strided", 2)
 
 
+@pytest.mark.parametrize("row", ["table1/r50-32x2", "table1/r101-32x2", "table2/neither"])
+def test_variant_paper_is_trained_as_the_text_says(stabn: Paper, row: str) -> None:
+    """x 1/10 after the saturation of the validation loss, momentum 0.9; two 32 frames of a video divided at random."""
+    config = resolve_row(stabn.row(f"stabn/{row}"), dataset="ssv1", preset="paper", overrides=["model.variant=paper"])
+    recipe, data = config.train, config.data
+    assert (recipe.schedule, recipe.plateau_factor, recipe.learning_rate, recipe.momentum) == (
+        "plateau",
+        0.1,
+        0.01,
+        0.9,
+    )
+    assert (recipe.nesterov, recipe.gradient_clip, recipe.effective_batch) == (False, None, 64)
+    assert (data.train_sampling, data.eval_sampling, data.stride) == ("two-random-segments", "two-segments", 1)
+    assert (str(data.protocol), data.eval_average) == ("32x1x2@224", "softmax")
+    asked = ["model.variant=paper", "train.schedule=step", "data.train_sampling=two-segments"]
+    config = resolve_row(stabn.row(f"stabn/{row}"), dataset="ssv1", preset="paper", overrides=asked)
+    assert (config.train.schedule, config.data.train_sampling) == ("step", "two-segments")  # --set comes last
+
+
 def test_the_order_blind_comparison_is_m2as_baseline_on_the_embedded_dataset(stabn: Paper) -> None:
     blind, baseline = stabn.row("stabn/table2/order-blind"), load_paper("m2a").row("m2a/table1/none")
     assert resolve_row(blind, **EMBEDDED).fingerprint == resolve_row(baseline, **EMBEDDED).fingerprint == "719f9df5f91c"

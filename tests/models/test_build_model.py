@@ -37,7 +37,7 @@ ALIKE = {"C", "ST", "C->ST", "ST->C", "C+ST", "CinST", "STinC", "STinC->CinST", 
 
 def test_names() -> None:
     blockwise = {"i3d-resnet18", "micro", "mobilenetv2", "resnet18", "resnet50"}
-    plain = {"c3d-resnet50", "i3d-resnet50", "slow-micro", "slow-r101", "slow-r50", "tcnn"}
+    plain = {"c3d-micro", "c3d-resnet50", "i3d-resnet50", "slow-micro", "slow-r101", "slow-r50", "tcnn"}
     assert backbone_names() == sorted(blockwise | plain)
     assert set(mechanism_names()) >= {"none", "tsm", "m2a", "m2a-motion", "m2a-attention", "tea", "tdn", "tam"}
     assert set(mechanism_names()) >= {"tea-original", "tdn-original", "tam-original"}

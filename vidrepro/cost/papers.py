@@ -18,6 +18,7 @@ from vidrepro.cost.printed_convention import FVCORE, PrintedRule, rule_for_cell
 from vidrepro.errors import ConfigError, ModelError, ResultsError, UnknownNameError
 from vidrepro.experiments import Ensemble, Evaluation, Paper, Row, load_paper
 from vidrepro.experiments.overrides import applicable_overrides, require_some_row_takes
+from vidrepro.experiments.papers import NOT_BUILT
 from vidrepro.experiments.schema import CostInput
 from vidrepro.files import atomic_write_json, atomic_write_text, fingerprint, read_json
 
@@ -52,9 +53,9 @@ def measure_paper(
 
     Returns:
         One record per row: experiment, table, label, backbone, mechanism, temporal_shift, variant, frames, size,
-        classes, views (looks at a video; all costs are of one); quoted (why nothing is run for it); gmacs_fvcore,
-        gmacs_conv_linear, gmacs_printed_convention, rule and rule_description, printed (the paper's number),
-        matches_printed (to the digits the table prints; None where it prints none), params, printed_params (in
+        classes, views (looks at a video; all costs are of one); quoted, not_built (why nothing is run for it);
+        gmacs_fvcore, gmacs_conv_linear, gmacs_printed_convention, rule and rule_description, printed (the paper's
+        number), matches_printed (to the digits the table prints; None where it prints none), params, printed_params (in
         millions), matches_printed_params, by_operator, uncounted, components, elements, cross_check; not_measured, the
         reason why a row has no numbers (they are None then), else None.
 
@@ -91,7 +92,8 @@ def measure_row(
         record |= _sum_of_members(members)
         return record | _compared_with_print(record)
     if not row.built:
-        return record | {"not_measured": f"quoted, not built here: {row.quoted}"}
+        kind = "quoted, not built here" if row.quoted else NOT_BUILT
+        return record | {"not_measured": f"{kind}: {row.quoted or row.not_built}"}
     source = paper.row(row.derived.of) if isinstance(row.derived, Evaluation) else row
     network = resolve(source.layers, applicable_overrides(source, overrides)).model
     record |= {key: getattr(network, key) for key in ("backbone", "mechanism", "temporal_shift", "variant")}
@@ -242,6 +244,7 @@ def _facts(paper: Paper, row: Row) -> Record:
         "printed_params": params,
         "printed_params_decimals": param_decimals if params is not None else None,
         "quoted": row.quoted,
+        "not_built": row.not_built,
         **dict.fromkeys(_MEASURED),
         "not_measured": None,
     }

@@ -23,6 +23,7 @@ from vidrepro.experiments.schema import (
     Selection,
 )
 
+QUOTED, NOT_BUILT = "quoted", "not built"  # kinds of rows that nothing is run for
 _Schema = TypeVar("_Schema", bound=BaseModel)
 _ROMAN = {
     tens * "x" + ones: 10 * tens + value
@@ -82,11 +83,13 @@ class Row:
             ``data`` and ``train`` are what the row is about, and no preset changes them.
         place: printed row and column of a matrix's cell, else None.
         own: whether the paper does not print it: a user's own row, or an extra one of the table's file.
-        quoted: why nothing is run for it; None for a row that is run.
+        for_variant: by variant, the settings of `data` and `train` that it has in the place of its own.
+        quoted: why nothing is run for it; None for a row that the paper does not quote.
+        not_built: why nothing is run for a row of the paper's own authors; None for one whose network is built.
         derived: what its accuracy is had from where it has no runs of its own.
         views: looks at a video that its accuracy is of.
         starts_from: experiment whose trained network its run starts from, of the same seed; None for any other start.
-        built: whether its settings name a network: false for quoted rows of networks that are not built here.
+        built: whether its settings name a network: false for rows of networks that are not built here.
     """
 
     id: str
@@ -97,16 +100,28 @@ class Row:
     layers: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     place: tuple[str, str] | None = None
     own: bool = False
+    for_variant: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     quoted: str | None = None
+    not_built: str | None = None
     derived: Evaluation | Ensemble | None = None
     built: bool = True
     views: int = 1
     starts_from: str | None = None
 
     @property
+    def not_run(self) -> str | None:
+        """``quoted`` or ``not built`` where nothing is run for it; None where its accuracy is had here."""
+        return QUOTED if self.quoted is not None else NOT_BUILT if self.not_built is not None else None
+
+    @property
+    def why_not_run(self) -> str | None:
+        """The same with the reason: ``quoted: …``, ``not built: …``."""
+        return f"{self.not_run}: {self.quoted or self.not_built}" if self.not_run else None
+
+    @property
     def is_trained(self) -> bool:
         """Whether it has runs of its own."""
-        return self.quoted is None and self.derived is None
+        return self.not_run is None and self.derived is None
 
     @property
     def frames(self) -> int | None:
@@ -278,7 +293,7 @@ class Paper:
     def trained_rows(self, row: Row) -> list[Row]:
         """The rows whose runs a row's accuracy comes from: itself, or what it is derived from; none of a quoted row."""
         if row.derived is None:
-            return [row] if row.quoted is None else []
+            return [row] if row.not_run is None else []
         names = [row.derived.of] if isinstance(row.derived, Evaluation) else row.derived.members
         found = [trained for name in names for trained in self.trained_rows(self.row(name))]
         return list({trained.id: trained for trained in found}.values())

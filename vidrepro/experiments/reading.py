@@ -142,6 +142,9 @@ def _table(about: PaperFile, entry: PrintedTable, file: Path, content: TableFile
         rows.append(replace(extra, own=True, place=None))
     for built in () if base_faults else rows:
         faults += _settings_faults(f"{file}, row {built.name}", built.layers)
+        for variant, settings in built.for_variant.items():
+            of_variant = (f"for_variant {variant}", settings)
+            faults += _settings_faults(f"{file}, row {built.name}", [*built.layers, of_variant])
     return Table(about.name, entry, tuple(rows), base, content.baseline, content.own_rows)
 
 
@@ -163,9 +166,11 @@ def _row(
         printed=printed,
         layers=(base, (f"{file}, row {row.id}", row.settings)),
         place=None if row.column is None else (row.label, row.column),
+        for_variant={variant: layer.model_dump() for variant, layer in row.for_variant.items()},
         quoted=row.quoted,
+        not_built=row.not_built,
         derived=_derived(row, table),
-        built=row.quoted is None or bool(row.model),
+        built=row.not_built is None and (row.quoted is None or bool(row.model)),
         views=_views(row),
         starts_from=_whole_id(row.starts_from, table) if row.starts_from is not None else None,
     )
@@ -201,7 +206,7 @@ def _derivation_faults(tables: list[Table]) -> Iterable[str]:
             yield f"{row.id} evaluates '{source}', which is not a row that is trained"
         for name in row.derived.members if isinstance(row.derived, Ensemble) else ():
             member = rows.get(name)
-            if member is None or member.quoted is not None or isinstance(member.derived, Ensemble):
+            if member is None or member.not_run or isinstance(member.derived, Ensemble):
                 yield f"{row.id} has the member '{name}', which is not a row that is trained or evaluates one"
 
 

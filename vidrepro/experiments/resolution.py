@@ -117,9 +117,9 @@ def choose_places(choice: str, paper: Paper, table: Table, data_folder: Path) ->
 def resolve_row(
     row: Row, *, dataset: str, preset: str, backbone: str | None = None, overrides: Iterable[str] = ()
 ) -> RunConfig:
-    """The settings a row is run with. Later layers win: table, row, preset, the row's own ``data`` and ``train``,
-    `backbone`, overrides. A row that starts from another one's trained network is resolved after that one, under the
-    same choices; weights asked for by an override take that network's place.
+    """The settings a row is run with. Later layers win: table, row, preset, `backbone`, the row's own ``data`` and
+    ``train`` (those of its variant last), overrides. A row that starts from another one's trained network is resolved
+    after that one, under the same choices; weights asked for by an override take that network's place.
 
     A preset may replace the table's backbone (named in the result); a backbone asked for by `backbone` or by the
     override ``model.backbone=`` is never replaced, but still gets the preset's options for it.
@@ -140,16 +140,20 @@ def resolve_row(
         own = str(row.model.get("backbone"))
         chosen = size.replace_backbone.get(own, own)
     name = f"preset {preset}"
-    layers = [*row.layers]
-    if size.recipe is not None:
-        layers.append((f"{row.paper}/{size.recipe}", _recipe(row.paper, size.recipe)))
-    layers += [
+    of_preset: list[tuple[str, dict[str, Any]]] = [
         (name, {section: getattr(size, section) for section in ("model", "data", "train")}),
         (name, size.for_backbone.get(str(chosen), BackboneLayer()).model_dump()),
         (name, size.for_paper.get(row.paper, BackboneLayer()).model_dump()),
+    ]
+    models = [*(settings.get("model", {}) for _, settings in (*row.layers, *of_preset)), *asked]
+    variant = str(next((model["variant"] for model in reversed(models) if "variant" in model), "official"))
+    layers = [
+        *row.layers,
+        *(_recipe(row.paper, size.recipe, variant) if size.recipe is not None else ()),
+        *of_preset,
         (name, {"model": {"backbone": chosen, "backbone_options": size.backbone_options.get(str(chosen), {})}}),
         *_start_settings(row, size, dataset=dataset, preset=preset, backbone=backbone, overrides=asked_for),
-        *_own_settings(row),
+        *_own_settings(row, variant),
         ("dataset", {"dataset": dataset}),
     ]
     return with_mechanism_digest(resolve(layers, overrides))
@@ -169,16 +173,18 @@ def _start_settings(
     return layers
 
 
-def _own_settings(row: Row) -> list[tuple[str, dict[str, Any]]]:
-    """What the row is about, whatever the preset: its numbers of frames, not the table's."""
+def _own_settings(row: Row, variant: str) -> list[tuple[str, dict[str, Any]]]:
+    """What the row is about, whatever the preset: its numbers of frames, not the table's; and what its variant has."""
     where, settings = row.layers[-1] if row.layers else ("", {})
     own = {section: settings[section] for section in ("data", "train") if settings.get(section)}
-    return [(where, own)] if own else []
+    return [(where, own), (f"{where}, for_variant {variant}", dict(row.for_variant.get(variant, {})))]
 
 
 def _instead(row: Row) -> str:
-    if row.derived is None:
+    if row.quoted is not None:
         return f"quoted in the paper: {row.quoted}"
+    if row.derived is None:
+        return str(row.why_not_run)
     names = [row.derived.of] if isinstance(row.derived, Evaluation) else row.derived.members
     return f"its accuracy is had from the runs of {', '.join(names)}: vidrepro ablate {row.paper} --rows {row.name}"
 
@@ -189,7 +195,7 @@ def select_rows(
     rows: str | Iterable[str] | None = None,
     backbone: str | None = None,
 ) -> list[Row]:
-    """The rows a command is about, in printed order; quoted rows, which nothing is run for, are left out.
+    """The rows a command is about, in printed order; rows that nothing is run for, quoted or not built, are left out.
 
     Args:
         paper: where they are printed.
@@ -202,16 +208,16 @@ def select_rows(
 
     Raises:
         UnknownNameError: for a table or row that does not exist, with the closest ones.
-        ConfigError: for a mechanism of one's own where no table has a place for it, or for a quoted row.
+        ConfigError: for a mechanism of one's own where no table has a place for it, or for a row that is not run.
     """
     selected = _rows_of_tables(paper, tables, backbone)
     if rows is None:
-        return [row for row in selected if row.quoted is None]
+        return [row for row in selected if row.not_run is None]
     names = _comma_list(rows)
     pools = [selected] if tables is not None else [selected, [row for table in paper.tables for row in table.rows]]
     found = [_row_named(name, pools, paper) for name in names]
     for row in found:
-        if row.quoted is not None:
+        if row.not_run:
             raise ConfigError(f"'{row.id}' is not run here", given=row.label, hint=_instead(row))
     return found
 
@@ -251,7 +257,7 @@ def _comma_list(names: str | Iterable[Any]) -> list[str]:
     return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
 
 
-def _recipe(paper: str, file_name: str) -> dict[str, Any]:
+def _recipe(paper: str, file_name: str, variant: str) -> list[tuple[str, dict[str, Any]]]:
     recipe = load_paper(paper).recipe
     if recipe is None:
         raise ConfigError(
@@ -260,4 +266,7 @@ def _recipe(paper: str, file_name: str) -> dict[str, Any]:
             allowed=f"experiments/{paper}/{file_name}",
             hint="choose another --preset",
         )
-    return {"model": recipe.model, "data": recipe.data, "train": recipe.train}
+    where = f"{paper}/{file_name}"
+    found = [(where, {"model": recipe.model, "data": recipe.data, "train": recipe.train})]
+    of_variant = {key: layer.model_dump() for key, layer in recipe.for_variant.items()}.get(variant)
+    return found + ([(f"{where}, for_variant {variant}", of_variant)] if of_variant else [])

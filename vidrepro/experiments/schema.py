@@ -182,13 +182,25 @@ class ProbeEntry(_Strict):
     how: str = "invert"
 
 
+class VariantLayer(_Strict):
+    """Settings of a recipe or a row under one variant: what the released code does, or what the text says."""
+
+    data: dict[str, Any] = {}
+    train: dict[str, Any] = {}
+
+
+VariantLayers = dict[Literal["official", "paper"], VariantLayer]
+
+
 class RowEntry(_Strict):
     """What is run for one printed row, or for one cell of a matrix, on top of the table's base.
 
     Attributes:
         column: of a matrix: the accuracy column whose cell this is; None for the whole row.
         model, data, train: settings of its run. `data` and `train` are what the row is about and win over presets.
+        for_variant: `data` and `train` that a variant of the model has instead.
         quoted: why nothing is run for a row: the paper quotes it. With `model`, its cost is counted all the same.
+        not_built: why nothing is run for a row of the authors' own: its network is not built here.
         evaluates: the row whose runs this one looks at again, with `views` or under `probe`.
         views: ``crops x clips``, e.g. ``3x2``; of a quoted row, for its cost.
         members, weights: of an ensemble, the rows it is made of.
@@ -201,7 +213,9 @@ class RowEntry(_Strict):
     model: dict[str, Any] = {}
     data: dict[str, Any] = {}
     train: dict[str, Any] = {}
+    for_variant: VariantLayers = {}
     quoted: str | None = None
+    not_built: str | None = None
     evaluates: str | None = None
     views: str | None = Field(None, pattern=r"^[0-9]+x[0-9]+$")
     probe: ProbeEntry | None = None
@@ -217,12 +231,12 @@ class RowEntry(_Strict):
 
     @model_validator(mode="after")
     def _one_kind(self) -> RowEntry:
-        kinds = [name for name in ("quoted", "evaluates", "members") if getattr(self, name)]
+        kinds = [name for name in ("quoted", "not_built", "evaluates", "members") if getattr(self, name)]
         if len(kinds) > 1:
             raise ValueError(f"row {self.id} has {' and '.join(kinds)}: it is one of them")
         if kinds and self.starts_from is not None:
             raise ValueError(f"row {self.id}: starts_from is of a row that is trained, not of one with {kinds[0]}")
-        if kinds and kinds != ["quoted"] and self.settings:
+        if kinds and kinds != ["quoted"] and (self.settings or self.for_variant):
             raise ValueError(f"row {self.id}: a row with {kinds[0]} has no settings of its own")
         asked = self.probe is not None or (self.views is not None and self.quoted is None)
         if bool(self.evaluates) != asked:
@@ -320,6 +334,7 @@ class RecipeFile(_Strict):
     model: dict[str, Any] = {}
     data: dict[str, Any] = {}
     train: dict[str, Any] = {}
+    for_variant: VariantLayers = {}  # over the sections above
 
 
 class BackboneLayer(_Strict):

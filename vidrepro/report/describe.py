@@ -226,8 +226,8 @@ def _describe_table(table: Table) -> dict[str, Any]:
 
 def row_kind(row: Row) -> str:
     """How a row's accuracy is had here: ``trained``, or in a few words from what."""
-    if row.quoted is not None:
-        return f"quoted: {row.quoted}"
+    if row.why_not_run is not None:
+        return row.why_not_run
     if isinstance(row.derived, Ensemble):
         return f"ensemble of {', '.join(name.rpartition('/')[2] for name in row.derived.members)}"
     if row.derived is None:

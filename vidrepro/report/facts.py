@@ -8,8 +8,9 @@ from typing import Any
 
 from vidrepro.evaluation.scores import incomplete_text
 from vidrepro.experiments import Paper, Table, default_preset
+from vidrepro.experiments.papers import NOT_BUILT, QUOTED
 from vidrepro.report.fold_groups import FoldGroup, missing_runs
-from vidrepro.report.records import QUOTED, Cost, trained_text
+from vidrepro.report.records import Cost, trained_text
 from vidrepro.report.runs import DatasetFacts
 from vidrepro.report.sections import Section, SettingKey
 
@@ -101,12 +102,14 @@ def cost_facts(costs: Sequence[Cost]) -> list[str]:
         facts.append("Rounded, the counted parameters are every printed number of them.")
     unbuilt = [str(cost["label"]) for cost in costs if cost.get("quoted") and cost.get("not_measured")]
     facts += [f"Quoted, and not built here: {', '.join(unbuilt)}."] if unbuilt else []
+    own = [str(cost["label"]) for cost in costs if cost.get("not_built")]
+    facts += [f"The authors' own run of a network that is not built here: {', '.join(own)}."] if own else []
     return facts + [f"Counters disagree on {text}." for text in disagreements]
 
 
 def _can_be_run(record: Mapping[str, Any]) -> bool:
     reason = record["empty_because"]
-    return reason is not None and reason != QUOTED and not record["runs"]
+    return reason not in (None, QUOTED, NOT_BUILT) and not record["runs"]
 
 
 def _dataset_text(dataset: DatasetFacts) -> str:

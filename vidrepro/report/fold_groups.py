@@ -99,7 +99,7 @@ def group_records(
 def missing_runs(group: FoldGroup, table: Table) -> dict[tuple[tuple[str, ...], tuple[int, ...]], list[str]]:
     """(folds, seeds) that are not there -> the names of the rows that lack them."""
     rows: dict[tuple[tuple[str, ...], tuple[int, ...]], list[str]] = {}
-    for row in (row for row in table.rows if row.quoted is None):
+    for row in (row for row in table.rows if row.not_run is None):
         lacking: dict[str, list[int]] = {}
         for fold, seed in group.mean(row.id).missing:
             lacking.setdefault(fold, []).extend(group.seeds if seed is None else (seed,))
@@ -143,7 +143,7 @@ def _merged_runs(parts: Sequence[Mapping[str, tuple[Run, ...]]]) -> dict[str, tu
 def _mean_record(table: Table, group: FoldGroup, row: Row, by_fold: Mapping[str, Record]) -> Record:
     there = {fold: record for fold, record in by_fold.items() if record["runs"]}
     first = next(iter((there or by_fold).values()))
-    if row.quoted is not None:
+    if row.not_run is not None:
         return first | {"fold": f"mean of {', '.join(group.official)}"}
     record = first | {
         "fold": f"mean of {', '.join(group.official)}",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vidrepro.experiments import Ensemble, Evaluation, Paper, Row, Table
-from vidrepro.experiments.papers import is_own_mechanism
+from vidrepro.experiments.papers import NOT_BUILT, is_own_mechanism
 from vidrepro.experiments.schema import Column
 from vidrepro.report.facts import cost_facts, group_facts, section_facts
 from vidrepro.report.fold_groups import FoldGroup, group_folds, group_records
@@ -15,7 +15,6 @@ from vidrepro.report.grid import Cell, Column_, Grid, Notes, TableReport, grid
 from vidrepro.report.matrix import matrix_columns, seed_facts
 from vidrepro.report.printed_cells import doubt_marks, printed_cell, signed
 from vidrepro.report.records import (
-    QUOTED,
     Cost,
     accuracy_cell,
     output_name,
@@ -110,7 +109,7 @@ def _labels(table: Table, notes: Notes) -> Column_:
 def _label_marks(table: Table, row: Row, notes: Notes) -> tuple[int, ...]:
     if not is_own_mechanism(row.name):
         told = ["not in the paper"] if row.own else []
-        told += [f"quoted: {row.quoted}"] if row.quoted is not None else []
+        told += [row.why_not_run] if row.why_not_run else []
         told += [_derivation_text(table, row.derived)] if row.derived is not None else []
         told += [f"starts from the trained network of {_short(table, row.starts_from)}"] if row.starts_from else []
         return (*doubt_marks(table.printed, row.label, None, notes), *map(notes.mark, told))
@@ -155,7 +154,7 @@ def _own_dataset_reason(table: Table, around: Surroundings) -> str:
 
 
 def _own_dataset_column(table: Table, reason: str) -> Column_:
-    cells = [Cell(QUOTED if row.quoted is not None else reason) for row in table.rows]
+    cells = [Cell(row.not_run or reason) for row in table.rows]
     return Cell(f"Top-1\nmeasured\n{' and '.join(table.datasets)}"), cells
 
 
@@ -270,7 +269,8 @@ def _times_views(cost: Cost) -> Cell:
 def _counted(cost: Cost, name: str, form: str) -> Cell:
     value = cost.get(name)
     if value is None:
-        return Cell("not built" if cost.get("quoted") else str(cost.get("not_measured") or "not measured"))
+        not_built = cost.get("quoted") or cost.get("not_built")
+        return Cell(NOT_BUILT if not_built else str(cost.get("not_measured") or "not measured"))
     return Cell(format(value, form))
 
 

@@ -12,7 +12,6 @@ from vidrepro.report.runs import Run
 from vidrepro.report.sections import Section, SettingKey
 from vidrepro.report.statistics import accuracy, difference
 
-QUOTED = "quoted"
 METRICS = ("top1", "top5", "pair")
 Cost = Mapping[str, Any]
 
@@ -84,8 +83,8 @@ def empty_reason(row: Row, section: Section, *, prepared: bool) -> str | None:
     """Why a row has no measured accuracy, or None if it has one."""
     if row.id in section.runs:
         return None
-    if row.quoted is not None:
-        return QUOTED
+    if row.not_run is not None:
+        return row.not_run
     if row.derived is not None:
         return section.missing.get(row.id, "not run")
     return "not run" if prepared else f"{section.key.dataset} not prepared"

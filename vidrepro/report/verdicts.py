@@ -185,7 +185,7 @@ def _ordering_facts(paper: Paper, table: Table, section: Section, measured: Sequ
     ranks = rank_correlation([record["printed_top1"] for record in both], [record["top1"] for record in both])
     values = (("Spearman", ranks.spearman), ("Kendall", ranks.kendall))
     text = ", ".join(f"{name} {'undefined' if value is None else f'{value:.2f}'}" for name, value in values)
-    rows = [row for row in table.rows if not row.own and row.quoted is None]
+    rows = [row for row in table.rows if not row.own and row.not_run is None]
     return [
         f"Rank correlation of top-1 measured on {section.key.dataset} with top-1 printed on "
         f"{_printed_on(table, section)}: {text} (n = {ranks.count} of {len(rows)} rows). {_pairs_text(section, both)}"

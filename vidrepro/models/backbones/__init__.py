@@ -47,12 +47,16 @@ def _slow(
     return BackboneEntry(make, options, imagenet, frozenset({"checkpointing"}), ("none", "st-abn"))
 
 
-def _inflated(make: Callable[..., nn.Module], options: Mapping[str, Option]) -> BackboneEntry:
-    beside = frozenset({"checkpointing", "last_stride"})
-    return BackboneEntry(make, options, ResNet50_Weights.IMAGENET1K_V1, beside, ("none",))
+def _inflated(
+    make: Callable[..., nn.Module],
+    options: Mapping[str, Option],
+    imagenet: WeightsEnum | None = ResNet50_Weights.IMAGENET1K_V1,
+) -> BackboneEntry:
+    return BackboneEntry(make, options, imagenet, frozenset({"checkpointing", "last_stride"}), ("none",))
 
 
 BACKBONES: dict[str, BackboneEntry] = {
+    "c3d-micro": _inflated(inflated.c3d_micro, options_3d(width=16, stem="small2"), None),
     "c3d-resnet50": _inflated(inflated.c3d_resnet50, inflated.C3D_OPTIONS),
     "i3d-resnet18": BackboneEntry(
         i3d.i3d_resnet18, i3d.OPTIONS, ResNet18_Weights.IMAGENET1K_V1, frozenset({"inflation", "input_layout"})

@@ -44,3 +44,8 @@ def c3d_resnet50(**options: Any) -> ResNet3d:
     frame is skipped or pooled, as in GST's released network (chenxuluo/GST-video), which they compare it with.
     """
     return ResNet3d([[(1, 3)] * depth for depth in DEPTHS], **options)
+
+
+def c3d_micro(**options: Any) -> ResNet3d:
+    """`c3d_resnet50` for short clips of small frames on a CPU: one bottleneck a stage."""
+    return ResNet3d([[(1, 3)]] * len(DEPTHS), **options)
