@@ -129,7 +129,7 @@ def test_every_number_of_frames_is_legal_and_every_parameter_is_used(backbone: s
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
 
 
-@pytest.mark.parametrize("backbone", NETWORKS)
+@pytest.mark.parametrize("backbone", [*NETWORKS, "c3d-micro"])
 def test_logits_are_a_clips_own_and_know_the_order_of_its_frames(backbone: str) -> None:
     """A clip alone, among others, and reversed; every frame counts."""
     model = narrow(backbone, 8, head_std=1.0).double().eval()

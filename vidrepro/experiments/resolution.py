@@ -267,6 +267,8 @@ def _recipe(paper: str, file_name: str, variant: str) -> list[tuple[str, dict[st
             hint="choose another --preset",
         )
     where = f"{paper}/{file_name}"
-    found = [(where, {"model": recipe.model, "data": recipe.data, "train": recipe.train})]
-    of_variant = {key: layer.model_dump() for key, layer in recipe.for_variant.items()}.get(variant)
-    return found + ([(f"{where}, for_variant {variant}", of_variant)] if of_variant else [])
+    of_variant = [layer.model_dump() for name, layer in recipe.for_variant.items() if name == variant]
+    return [
+        (where, {"model": recipe.model, "data": recipe.data, "train": recipe.train}),
+        *((f"{where}, for_variant {variant}", settings) for settings in of_variant),
+    ]
