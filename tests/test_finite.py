@@ -141,6 +141,15 @@ def test_a_mask_of_minus_infinity_is_meant(toy: Manifest, toy_config: RunConfig,
     assert masked.run().best is not None
 
 
+def test_a_buffer_that_starts_as_nan_is_refused(toy: Manifest, toy_config: RunConfig, tmp_path: Path) -> None:
+    """It would be saved, and refused by whatever loads it."""
+    one = trainer(toy_config, toy, tmp_path / "run", stop=None)
+    one.model.register_buffer("seen", torch.full((2,), float("nan")))
+    with pytest.raises(ModelError, match="start values") as refusal:
+        type(one._finite)(one.model, tmp_path / "run")
+    assert "seen (" in str(refusal.value.given)
+
+
 def test_a_network_that_starts_with_nan_is_refused(
     toy: Manifest, toy_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

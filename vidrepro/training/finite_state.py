@@ -16,20 +16,22 @@ DIVERGED = "training diverges: lower train.learning_rate, or set train.gradient_
 class FiniteState:
     """Refuses NaN and infinite values in what a run is about to save, or has loaded.
 
-    Buffers that hold them from the start, such as masks of -inf, are meant to.
+    Buffers that are infinite from the start, such as masks of -inf, are meant to be.
 
     Args:
         model: as it starts.
         folder: of the run, for refusals.
 
     Raises:
-        ModelError: if a parameter is not finite already.
+        ModelError: if a parameter is not finite already, or a buffer is NaN.
     """
 
     def __init__(self, model: nn.Module, folder: Path) -> None:
         self._model, self._folder = model, folder
-        self._meant = set(not_finite(dict(model.named_buffers())))
-        require_finite("the network's own start values", dict(model.named_parameters()), error=ModelError, where=folder)
+        buffers = dict(model.named_buffers())
+        self._meant = {name for name in not_finite(buffers) if not buffers[name].isnan().any()}
+        start = {name: tensor for name, tensor in model.state_dict(keep_vars=True).items() if name not in self._meant}
+        require_finite("the network's own start values", start, error=ModelError, where=folder)
 
     def require(
         self,
