@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from vidrepro.data.manifest import Manifest
 from vidrepro.errors import ConfigError
 from vidrepro.evaluation.ceiling import why_no_ceiling
 from vidrepro.evaluation.scores import load_scores, scores_path
-from vidrepro.runs.folder import RUN_FILE
+from vidrepro.runs.record import read_record
 from vidrepro.training.execute import execute_run
 from vidrepro.training.progress import Reporter, StopSignal
 
@@ -74,20 +73,20 @@ def check_leak(
     recipe = config.train.model_copy(update={"epochs": factor * config.train.epochs})
     longer = config.model_copy(update={"train": recipe})
     folder = execute_run(longer, manifest, seed, results, device=device, threads=threads, reporter=reporter, stop=stop)
-    record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
-    last = record["last"]
-    scores = load_scores(scores_path(folder, "val", record["protocol"], "last", sampling.eval_average))
+    record, _ = read_record(folder)
+    last = record.last
+    scores = load_scores(scores_path(folder, "val", record.protocol, "last", sampling.eval_average))
     right, told = direction_counts(scores.labels, scores.logits.argmax(1), manifest.info["reversal_pairs"])
     direction = _wilson(right, told)
-    low, high = _wilson(last["top1_correct"], last["clips"])
+    low, high = _wilson(last.top1_correct, last.clips)
     return {
-        "run": record["id"],
+        "run": record.id,
         "epochs": recipe.epochs,
-        "train_top1": record["history"][-1]["train_top1"],
-        "top1": last["top1"],
-        "pair": last["pair"],
+        "train_top1": record.history[-1]["train_top1"],
+        "top1": last.top1,
+        "pair": last.pair,
         "interval": [low, high],
-        "clips": last["clips"],
+        "clips": last.clips,
         "ceiling": 100 * ceiling,
         "direction": 100 * right / told if told else None,
         "direction_interval": direction,

@@ -27,9 +27,8 @@ from vidrepro.files import atomic_write_json, read_json
 from vidrepro.finite import require_finite
 from vidrepro.models import build_model
 from vidrepro.models.importing import import_checkpoint
-from vidrepro.report.runs import read_run
 from vidrepro.runs.checkpoint import load_checkpoint
-from vidrepro.runs.record import read_record
+from vidrepro.runs.record import read_record, read_run
 from vidrepro.training.loop import Interrupted, Trainer
 
 CPU = torch.device("cpu")

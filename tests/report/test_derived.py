@@ -14,9 +14,10 @@ from fake_scores import give_scores
 from vidrepro.experiments import load_paper
 from vidrepro.experiments.schema import Comparison
 from vidrepro.report.grid import Grid, TableReport
-from vidrepro.report.runs import Run, Score, load_runs
+from vidrepro.report.runs import load_runs
 from vidrepro.report.verdicts import FAILS, HOLDS, UNCLEAR, judge
 from vidrepro.report.write import report_tables
+from vidrepro.runs.record import RunRecord, Score
 
 CLIPS = 800
 MEASURED = "Top-1 measured synthetic"
@@ -121,14 +122,14 @@ def test_measured_accuracies_stand_beside_the_printed_ones_of_their_dataset(tmp_
     assert all("not the paper's dataset" not in fact for grid in shown.grids for fact in grid.facts)
 
 
-def runs(*correct: int) -> list[Run]:
+def runs(*correct: int) -> list[RunRecord]:
     """Runs of 1,000 clips, seeds 0, 1, …; nothing but what a comparison looks at."""
     score: dict[str, Any] = {"epoch": 1, "clips": 1000, "top5": 0.0}
     facts: list[dict[str, Any]] = [
         {"id": f"{count}-{seed}", "seed": seed, "best": Score(top1=count / 10, top1_correct=count, **score)}
         for seed, count in enumerate(correct)
     ]
-    return [Run.model_construct(**one) for one in facts]
+    return [RunRecord.model_construct(**one) for one in facts]
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,14 @@ from vidrepro.data.sources.lists import OFFICIAL_FOLDS
 from vidrepro.errors import ResultsError
 from vidrepro.experiments import load_paper
 from vidrepro.report.folds import fold_mean
-from vidrepro.report.runs import Run, load_runs
+from vidrepro.report.runs import load_runs
 from vidrepro.report.write import report_tables
+from vidrepro.runs.record import RunRecord
 
 FOLDS = ("split1", "split2", "split3")
 
 
-def run(fold: str | None, top1: float, seed: int = 0, **changed: Any) -> Run:
+def run(fold: str | None, top1: float, seed: int = 0, **changed: Any) -> RunRecord:
     """A finished run of one fold; None stands for the run whose fold is the manifest's own, split1."""
     clips = changed.pop("clips", 100)
     score = {"epoch": 1, "clips": clips, "top1": top1, "top1_correct": round(top1 * clips / 100), "top5": 90.0}
@@ -36,7 +37,7 @@ def run(fold: str | None, top1: float, seed: int = 0, **changed: Any) -> Run:
         "last": score,
         "seconds": 1.0,
     }
-    return Run.model_validate(record | changed)
+    return RunRecord.model_validate(record | changed)
 
 
 def test_folds_weigh_the_same_however_many_clips_they_have() -> None:
@@ -84,7 +85,7 @@ def test_other_metrics() -> None:
         ),
     ],
 )
-def test_runs_that_differ_in_more_than_fold_and_seed_are_refused(other: Run, problem: str) -> None:
+def test_runs_that_differ_in_more_than_fold_and_seed_are_refused(other: RunRecord, problem: str) -> None:
     with pytest.raises(ResultsError, match=problem):
         fold_mean([run(None, 80.0), other], FOLDS)
 

@@ -15,7 +15,7 @@ from vidrepro.config import START_RUN, RunConfig
 from vidrepro.errors import TrainingError
 from vidrepro.files import writing
 from vidrepro.runs.folder import PROGRESS_FILE, lock_holder, make_run_folder, run_id, runs_folder
-from vidrepro.training.execute import is_finished
+from vidrepro.runs.record import is_finished
 from vidrepro.training.progress import Progress
 
 POLL_SECONDS = 0.5

@@ -288,14 +288,12 @@ def _status(jobs: Sequence[Job], results: Path) -> Any:
 
 
 def _result_line(results: Path, job: Job) -> str:
-    import json
+    from vidrepro.runs.folder import runs_folder
+    from vidrepro.runs.record import read_record
 
-    from vidrepro.runs.folder import RUN_FILE, runs_folder
-
-    record = json.loads((runs_folder(results) / job.name / RUN_FILE).read_text(encoding="utf-8"))
-    best = record["best"]
-    pair = f", pair {best['pair']:.1f} %" if best["pair"] is not None else ""
-    return f"{_label(job)}: top-1 {best['top1']:.1f} %{pair}, {record['seconds']:.0f} s"
+    record, _ = read_record(runs_folder(results) / job.name)
+    pair = f", pair {record.best.pair:.1f} %" if record.best.pair is not None else ""
+    return f"{_label(job)}: top-1 {record.best.top1:.1f} %{pair}, {record.seconds:.0f} s"
 
 
 def _label(job: Job) -> str:

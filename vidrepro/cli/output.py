@@ -44,15 +44,16 @@ def print_json(value: Any) -> None:
 def print_run(out: Console, folder: Path) -> None:
     """One line about a finished run."""
     from vidrepro.evaluation.scores import incomplete_text
+    from vidrepro.runs.record import read_record
 
-    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    best, last = record["best"], record["last"]
-    pair = f", pair {best['pair']:.1f} %" if best["pair"] is not None else ""
-    clips = f"{best['clips']} {best.get('split', 'val')} clips"
+    record, _ = read_record(folder)
+    best = record.best
+    pair = f", pair {best.pair:.1f} %" if best.pair is not None else ""
+    clips = f"{best.clips} {best.split} clips"
     out.print(
-        f"{record['id']}: top-1 {best['top1']:.1f} %, top-5 {best['top5']:.1f} %{pair} on {clips} of "
-        f"{record['dataset']['name']} ({record['protocol']}, epoch {best['epoch']}; last epoch {last['top1']:.1f} %), "
-        f"{record['seconds']:.0f} s"
+        f"{record.id}: top-1 {best.top1:.1f} %, top-5 {best.top5:.1f} %{pair} on {clips} of "
+        f"{record.dataset.name} ({record.protocol}, epoch {best.epoch}; last epoch {record.last.top1:.1f} %), "
+        f"{record.seconds:.0f} s"
     )
-    if lacking := incomplete_text(record["dataset"].get("completeness")):
+    if lacking := incomplete_text(record.dataset.completeness):
         out.print(lacking)

@@ -177,8 +177,8 @@ def _row(
 def _run_record(name: str, results: Path) -> dict[str, Any]:
     import json
 
-    from vidrepro.report.runs import read_run
     from vidrepro.runs.folder import RUN_FILE, find_run
+    from vidrepro.runs.record import read_run
 
     file = find_run(results, name) / RUN_FILE
     read_run(file)  # refuses a damaged record with everything that is wrong

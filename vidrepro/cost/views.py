@@ -28,7 +28,7 @@ def gmacs_of_run(folder: Path, protocol: str) -> float | None:
     """
     record, config = read_record(folder)
     views = Protocol.parse(protocol)
-    classes = record["dataset"]["classes"]
+    classes = record.dataset.classes
     try:
         model = build_from_config(config.model, frames=views.frames, classes=classes, pretrained=False)
     except VidreproError:  # a mechanism of a user's own that is not to be had here

@@ -48,10 +48,10 @@ def ensemble_runs(
     """
     require_checkpoint_name(which)
     records = [read_record(folder) for folder in folders]
-    names = [str(record["id"]) for record, _ in records]
+    names = [record.id for record, _ in records]
     if len(set(names)) < len(names):
         raise ConfigError("a run is named twice", given=", ".join(names), hint="weigh it with --weights instead")
-    split = split or str(records[0][0].get("best", {}).get("split", "val"))
+    split = split or records[0][0].best.split
     protocols = _protocols(protocol, [config for _, config in records], names)
     members = [
         _read(folder, name, config, text, split, which)

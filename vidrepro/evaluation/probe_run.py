@@ -73,7 +73,7 @@ def probe_run(
             "the run keeps scores of other clips",
             given=f"{len(plain.ids)} clips",
             allowed=f"{len(probed.ids)}, those of split '{split}'",
-            hint=f"vidrepro evaluate {trained.record['id']} --split {split} --protocol {named} --checkpoint {which}",
+            hint=f"vidrepro evaluate {trained.record.id} --split {split} --protocol {named} --checkpoint {which}",
         )
     default_split = trained.manifest.eval_split(config.data.fold)
     stem = probe_stem(selection.name, how, named, which, seed=seed, split=None if split == default_split else split)
@@ -83,8 +83,8 @@ def probe_run(
     pairs = trained.manifest.reversal_pairs(config.data.task)
     record = {
         "schema": 1,
-        "run": trained.record["id"],
-        "run_seed": trained.record["seed"],
+        "run": trained.record.id,
+        "run_seed": trained.record.seed,
         "what": selection.name,
         "how": how,
         "probe_seed": seed if how == "shuffle" else None,

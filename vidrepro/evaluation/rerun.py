@@ -24,7 +24,7 @@ from vidrepro.models import build_from_config
 from vidrepro.models.classifier import VideoClassifier
 from vidrepro.runs.checkpoint import load_checkpoint, load_network
 from vidrepro.runs.folder import CHECKPOINTS, require_checkpoint_name
-from vidrepro.runs.record import read_record
+from vidrepro.runs.record import DatasetFacts, RunRecord, read_record
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Trained:
     `selection` is the dataset's fingerprint under the run's fold and task.
     """
 
-    record: dict[str, Any]
+    record: RunRecord
     config: RunConfig
     manifest: Manifest
     model: VideoClassifier
@@ -84,7 +84,7 @@ def evaluate_run(
     save_scores(target, scores)
     return {
         **accuracies(scores.labels, scores.logits, manifest.reversal_pairs(task)),
-        "run": trained.record["id"],
+        "run": trained.record.id,
         "split": split,
         "protocol": scores.protocol,
         "views": config.data.protocol.views,
@@ -131,7 +131,7 @@ def score_clips(
         workers=workers,
         precision=config.train.precision,
         progress=progress,
-        source=str(trained.record["id"]),
+        source=trained.record.id,
     )
     return Scores(
         np.asarray(dataset.ids),
@@ -163,15 +163,15 @@ def load_trained(folder: Path, *, data: Path, which: str = "best") -> Trained:
     if not path.is_file():
         raise CheckpointError(
             f"the run's {which} checkpoint is not here: results are versioned without them",
-            given=record["id"],
+            given=record.id,
             hint="copy it from where the run was trained, or train it again under another --results folder",
             where=path,
         )
     manifest = load_manifest(config.dataset, data)
     selection = manifest.selection_fingerprint(fold=config.data.fold, task=config.data.task)
-    _require_same_dataset(manifest, record["dataset"], config, selection)
+    _require_same_dataset(manifest, record.dataset, config, selection)
     content = load_checkpoint(path)
-    identity = {"config": config.fingerprint, "dataset": selection, "seed": record["seed"]}
+    identity = {"config": config.fingerprint, "dataset": selection, "seed": record.seed}
     classes = manifest.num_classes(config.data.task)
     model = build_from_config(config.model, frames=config.data.frames, classes=classes, pretrained=False)
     load_network(model, content["model"], path)
@@ -185,7 +185,7 @@ def load_trained(folder: Path, *, data: Path, which: str = "best") -> Trained:
     return Trained(record, config, manifest, model, selection)
 
 
-def _require_same_dataset(manifest: Manifest, trained: dict[str, Any], config: RunConfig, selection: str) -> None:
+def _require_same_dataset(manifest: Manifest, trained: DatasetFacts, config: RunConfig, selection: str) -> None:
     """Refuse a prepared dataset that is not the run's, by the first thing that tells them apart."""
     fold, task = config.data.fold, config.data.task
     here = [
@@ -197,11 +197,11 @@ def _require_same_dataset(manifest: Manifest, trained: dict[str, Any], config: R
         order = "has its labels in another order than the dataset this run was trained on"
         here.insert(0, ("label_order", order, manifest.info["label_order"]))
     for key, difference, value in here:
-        if trained.get(key) not in (None, value):  # older records have no label order and no selection
+        if getattr(trained, key) not in (None, value):  # older records have no label order and no selection
             raise ManifestError(
                 f"'{manifest.name}' as prepared here {difference}",
                 given=f"{key.replace('_', ' ')} {value}",
-                allowed=str(trained[key]),
+                allowed=str(getattr(trained, key)),
                 hint="prepare it with the settings in the run's record (vidrepro show RUN)",
                 where=manifest.folder,
             )

@@ -65,7 +65,7 @@ class Network:
     @property
     def run(self) -> str:
         """The run's id."""
-        return str(self.trained.record["id"])
+        return self.trained.record.id
 
     @property
     def manifest(self) -> Manifest:

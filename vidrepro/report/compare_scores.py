@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from vidrepro.errors import ConfigError, ResultsError
 from vidrepro.evaluation.scores import Scores, load_scores, matching_order, scores_path
 from vidrepro.report.run_sets import RunSet
-from vidrepro.report.runs import Run
 from vidrepro.runs.folder import CHECKPOINTS, require_checkpoint_name
+from vidrepro.runs.record import RunRecord
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def set_scores(
     return SetScores(first.ids, first.labels, by_set, split, named)
 
 
-def require_comparable(runs: list[Run], protocol: str | None = None) -> None:
+def require_comparable(runs: list[RunRecord], protocol: str | None = None) -> None:
     """Refuse runs whose accuracies do not stand against one another.
 
     Raises:
@@ -99,16 +99,16 @@ def require_comparable(runs: list[Run], protocol: str | None = None) -> None:
             )
 
 
-def selection(run: Run) -> str:
+def selection(run: RunRecord) -> str:
     """The fingerprint of what a run was trained and scored on, its fold and label set included."""
     return run.dataset.selection or run.dataset.fingerprint
 
 
-def _scores_path(run: Run, folder: Path, split: str, protocol: str, checkpoint: str) -> Path:
+def _scores_path(run: RunRecord, folder: Path, split: str, protocol: str, checkpoint: str) -> Path:
     return scores_path(folder, split, protocol, checkpoint, run.averaged)
 
 
-def _read(run: Run, folder: Path, split: str, protocol: str, checkpoint: str) -> Scores:
+def _read(run: RunRecord, folder: Path, split: str, protocol: str, checkpoint: str) -> Scores:
     path = _scores_path(run, folder, split, protocol, checkpoint)
     if not path.is_file():
         given = None if protocol == run.protocol else protocol
@@ -136,7 +136,7 @@ def _read(run: Run, folder: Path, split: str, protocol: str, checkpoint: str) ->
     return scores
 
 
-def _evaluate_command(run: Run, split: str, protocol: str | None, checkpoint: str) -> str:
+def _evaluate_command(run: RunRecord, split: str, protocol: str | None, checkpoint: str) -> str:
     words = ["vidrepro evaluate", run.id]
     words += [f"--protocol {protocol}"] if protocol else []
     words += [f"--split {split}"] if split != "val" else []

@@ -18,22 +18,22 @@ from vidrepro.evaluation.probe_records import CHECKPOINT, probe_record
 from vidrepro.evaluation.scores import scores_path
 from vidrepro.experiments import Ensemble, Evaluation, Paper, Row
 from vidrepro.files import atomic_write_json, fingerprint, read_json_object
-from vidrepro.report.runs import Run, Score
 from vidrepro.runs.folder import runs_folder
+from vidrepro.runs.record import RunRecord, Score
 
 if TYPE_CHECKING:
     from vidrepro.evaluation.scores import Scores
 
 FOLDER = "evaluations"
 SCHEMA = 1
-RunsOf = Callable[[str], Sequence[Run]]
+RunsOf = Callable[[str], Sequence[RunRecord]]
 
 
 @dataclass(frozen=True)
 class Derived:
     """What a row without runs of its own has: entries in the place of runs, one a seed, or why there are none."""
 
-    runs: tuple[Run, ...] = ()
+    runs: tuple[RunRecord, ...] = ()
     missing: str | None = None
 
 
@@ -59,7 +59,7 @@ def derive(paper: Paper, row: Row, runs_of: RunsOf, results: Path) -> Derived:
     return Derived(tuple(one for one in found if one is not None))
 
 
-def _evaluated(run: Run, evaluation: Evaluation, results: Path) -> Run | None:
+def _evaluated(run: RunRecord, evaluation: Evaluation, results: Path) -> RunRecord | None:
     if evaluation.probe is not None:
         return _probed(run, evaluation, results)
     protocol = _protocol(run, evaluation)
@@ -72,7 +72,7 @@ def _evaluated(run: Run, evaluation: Evaluation, results: Path) -> Run | None:
     return None if content is None else _entry([run], content, f"{run.id}@{protocol}", "other views of a run")
 
 
-def _probed(run: Run, evaluation: Evaluation, results: Path) -> Run | None:
+def _probed(run: RunRecord, evaluation: Evaluation, results: Path) -> RunRecord | None:
     assert evaluation.probe is not None
     what, how = evaluation.probe
     protocol = str(_protocol(run, evaluation))
@@ -84,7 +84,7 @@ def _probed(run: Run, evaluation: Evaluation, results: Path) -> Run | None:
 
 
 def _ensemble(paper: Paper, ensemble: Ensemble, runs_of: RunsOf, results: Path) -> Derived:
-    members: list[dict[int, tuple[Run, Path]]] = []
+    members: list[dict[int, tuple[RunRecord, Path]]] = []
     lacking: list[str] = []
     for name in ensemble.members:
         row = paper.row(name)
@@ -109,7 +109,9 @@ def _ensemble(paper: Paper, ensemble: Ensemble, runs_of: RunsOf, results: Path) 
     return Derived(tuple(entries))
 
 
-def _ensemble_entry(runs: Sequence[Run], sources: Sequence[Path], ensemble: Ensemble, results: Path) -> Run | str:
+def _ensemble_entry(
+    runs: Sequence[RunRecord], sources: Sequence[Path], ensemble: Ensemble, results: Path
+) -> RunRecord | str:
     identity = fingerprint([[run.id, path.name] for run, path in zip(runs, sources, strict=True)] + [ensemble.weights])
     file = runs_folder(results) / runs[0].id / FOLDER / f"ensemble-{identity[:12]}.json"
     content = _kept(file, sources)
@@ -121,7 +123,9 @@ def _ensemble_entry(runs: Sequence[Run], sources: Sequence[Path], ensemble: Ense
     return _entry(runs, content, f"ensemble-{identity[:12]}", f"ensemble of {', '.join(run.id for run in runs)}")
 
 
-def _from_ensemble(file: Path, runs: Sequence[Run], sources: Sequence[Path], ensemble: Ensemble) -> dict[str, Any]:
+def _from_ensemble(
+    file: Path, runs: Sequence[RunRecord], sources: Sequence[Path], ensemble: Ensemble
+) -> dict[str, Any]:
     from vidrepro.evaluation.ensemble import ensemble_scores
     from vidrepro.evaluation.scores import load_scores
 
@@ -129,13 +133,13 @@ def _from_ensemble(file: Path, runs: Sequence[Run], sources: Sequence[Path], ens
     return _keep(file, scores, runs, {"protocol": scores.protocol, "weights": ensemble.weights})
 
 
-def _from_scores(file: Path, source: Path, runs: Sequence[Run], facts: dict[str, Any]) -> dict[str, Any] | None:
+def _from_scores(file: Path, source: Path, runs: Sequence[RunRecord], facts: dict[str, Any]) -> dict[str, Any] | None:
     from vidrepro.evaluation.scores import load_scores
 
     return _keep(file, load_scores(source), runs, facts) if source.is_file() else None
 
 
-def _keep(file: Path, scores: Scores, runs: Sequence[Run], facts: dict[str, Any]) -> dict[str, Any]:
+def _keep(file: Path, scores: Scores, runs: Sequence[RunRecord], facts: dict[str, Any]) -> dict[str, Any]:
     from vidrepro.evaluation.metrics import accuracies
 
     content = {
@@ -161,7 +165,7 @@ def _kept(file: Path, sources: Sequence[Path]) -> dict[str, Any] | None:
     return None if any(path.is_file() and path.stat().st_mtime > kept for path in sources) else content
 
 
-def _entry(runs: Sequence[Run], content: dict[str, Any], name: str, how: str) -> Run:
+def _entry(runs: Sequence[RunRecord], content: dict[str, Any], name: str, how: str) -> RunRecord:
     """A run-like record of what several runs come to; as trained they are the first one's."""
     first = runs[0]
     known = {
@@ -178,11 +182,11 @@ def _entry(runs: Sequence[Run], content: dict[str, Any], name: str, how: str) ->
     return first.model_copy(update=changes | {"backbone": trained, "seconds": sum(run.seconds for run in runs)})
 
 
-def _protocol(run: Run, evaluation: Evaluation) -> Protocol:
+def _protocol(run: RunRecord, evaluation: Evaluation) -> Protocol:
     return evaluation.protocol(Protocol.parse(run.protocol))
 
 
-def _scores_path(run: Run, protocol: Protocol, results: Path) -> Path:
+def _scores_path(run: RunRecord, protocol: Protocol, results: Path) -> Path:
     return scores_path(runs_folder(results) / run.id, run.best.split, str(protocol), CHECKPOINT, run.averaged)
 
 

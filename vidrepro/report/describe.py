@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from vidrepro.config import ModelConfig, RunConfig
 from vidrepro.experiments import Ensemble, Paper, Row, Table, default_preset, load_preset, preset_names, resolve_row
 from vidrepro.experiments.schema import PrintedTable, SidedOption
-from vidrepro.report.runs import Run
+from vidrepro.runs.record import RunRecord
 
 if TYPE_CHECKING:
     from vidrepro.data.manifest import Manifest
@@ -148,7 +148,7 @@ def describe_dataset(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def describe_run(run: Run) -> dict[str, Any]:
+def describe_run(run: RunRecord) -> dict[str, Any]:
     """A finished run on one line of a list."""
     model: Mapping[str, Any] = run.config.get("model", {})
     asked = run.paper_setting

@@ -9,10 +9,10 @@ from typing import Any
 from vidrepro.cost.papers import CostCache, measure_row
 from vidrepro.experiments import Paper, Row
 from vidrepro.experiments.schema import Difference, Effect
-from vidrepro.report.runs import Run
 from vidrepro.report.sections import SettingKey, find_runs
 from vidrepro.report.statistics import gap
 from vidrepro.report.verdicts import clip_counts
+from vidrepro.runs.record import RunRecord
 
 COUNTS = ("gmacs_fvcore", "params")
 
@@ -20,7 +20,7 @@ COUNTS = ("gmacs_fvcore", "params")
 def difference_effects(
     paper: Paper,
     difference: Difference,
-    runs: Sequence[Run],
+    runs: Sequence[RunRecord],
     costs: CostCache,
     progress: Callable[[str], None] | None = None,
 ) -> list[dict[str, Any]]:
@@ -64,7 +64,7 @@ def _cost(
     return {name: [plain[name], changed[name]] for name in COUNTS}
 
 
-def _accuracies(paper: Paper, row: Row, effect: Effect, runs: Sequence[Run]) -> list[dict[str, Any]]:
+def _accuracies(paper: Paper, row: Row, effect: Effect, runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
     plain, changed = find_runs(paper, runs, row), find_runs(paper, runs, row, effect.set)
     found: dict[tuple[str, ...], dict[str, Any]] = {}
     for key in plain.keys() & changed.keys():
@@ -74,7 +74,7 @@ def _accuracies(paper: Paper, row: Row, effect: Effect, runs: Sequence[Run]) -> 
     return [found[ids] for ids in sorted(found)]
 
 
-def _scored(key: SettingKey, plain: Sequence[Run], changed: Sequence[Run]) -> dict[str, Any]:
+def _scored(key: SettingKey, plain: Sequence[RunRecord], changed: Sequence[RunRecord]) -> dict[str, Any]:
     return {
         "dataset": key.dataset,
         "preset": key.preset,

@@ -11,8 +11,8 @@ from vidrepro.experiments import Paper, Table, default_preset
 from vidrepro.experiments.papers import NOT_BUILT, QUOTED
 from vidrepro.report.fold_groups import FoldGroup, missing_runs
 from vidrepro.report.records import Cost, trained_text
-from vidrepro.report.runs import DatasetFacts
 from vidrepro.report.sections import Section, SettingKey
+from vidrepro.runs.record import DatasetFacts
 
 
 def section_facts(paper: Paper, table: Table, section: Section, records: Sequence[Mapping[str, Any]]) -> list[str]:

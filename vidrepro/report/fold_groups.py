@@ -12,9 +12,9 @@ from vidrepro.experiments import Paper, Row, Table
 from vidrepro.experiments.overrides import FOLD_KEY
 from vidrepro.report.folds import FoldMean, fold_mean
 from vidrepro.report.records import METRICS, Cost, accuracy_cell, section_records
-from vidrepro.report.runs import DatasetFacts, Run
 from vidrepro.report.sections import Section, SettingKey, row_fingerprint
 from vidrepro.report.statistics import difference
+from vidrepro.runs.record import DatasetFacts, RunRecord
 
 Record = dict[str, Any]
 
@@ -44,7 +44,7 @@ class FoldGroup:
         runs = [run for section in self.sections.values() for of_row in section.runs.values() for run in of_row]
         return tuple(sorted({run.seed for run in runs}))
 
-    def runs(self, experiment: str | None) -> list[Run]:
+    def runs(self, experiment: str | None) -> list[RunRecord]:
         """An experiment's runs on all folds."""
         return [run for section in self.sections.values() for run in section.runs.get(experiment or "", ())]
 
@@ -131,8 +131,8 @@ def _merged(sections: Sequence[Section]) -> Section:
     )
 
 
-def _merged_runs(parts: Sequence[Mapping[str, tuple[Run, ...]]]) -> dict[str, tuple[Run, ...]]:
-    by_seed: dict[str, dict[int, Run]] = {}
+def _merged_runs(parts: Sequence[Mapping[str, tuple[RunRecord, ...]]]) -> dict[str, tuple[RunRecord, ...]]:
+    by_seed: dict[str, dict[int, RunRecord]] = {}
     for part in parts:
         for experiment, runs in part.items():
             for run in runs:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from vidrepro.config import RunConfig
 from vidrepro.errors import ResultsError
-from vidrepro.report.runs import Run
+from vidrepro.runs.record import RunRecord
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class FoldMean:
         return f"{', '.join(runs)} not run"
 
 
-def fold_mean(runs: Sequence[Run], official: Sequence[str], metric: str = "top1") -> FoldMean:
+def fold_mean(runs: Sequence[RunRecord], official: Sequence[str], metric: str = "top1") -> FoldMean:
     """Average runs that differ in fold and seed only.
 
     Args:
@@ -87,7 +87,7 @@ def fold_mean(runs: Sequence[Run], official: Sequence[str], metric: str = "top1"
     )
 
 
-def _require_alike(runs: Sequence[Run]) -> None:
+def _require_alike(runs: Sequence[RunRecord]) -> None:
     """Refuse runs that differ in more than fold and seed."""
     for run in runs[1:]:
         first = runs[0]
@@ -119,5 +119,5 @@ def _settings(config: dict[str, Any]) -> str | dict[str, Any]:
         return plain | {"data": data | {"task": data.get("task")}}  # records of older versions have no task
 
 
-def _refusal(problem: str, run: Run, given: str, allowed: str) -> ResultsError:
+def _refusal(problem: str, run: RunRecord, given: str, allowed: str) -> ResultsError:
     return ResultsError(f"no mean over folds: {problem}", given=f"{run.id}: {given}", allowed=allowed)

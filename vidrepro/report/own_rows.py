@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from vidrepro.experiments import Paper, Row, Table
 from vidrepro.experiments.papers import is_own_mechanism
-from vidrepro.report.runs import Run
 from vidrepro.report.sections import find_runs
+from vidrepro.runs.record import RunRecord
 
 
-def with_own_rows(paper: Paper, runs: Sequence[Run]) -> Paper:
+def with_own_rows(paper: Paper, runs: Sequence[RunRecord]) -> Paper:
     """The paper, each table with a row for every mechanism of one's own that has runs on the table's backbone.
 
     A class whose source has changed between runs has a row for each version, named by the source's digest.
@@ -35,7 +35,7 @@ def with_own_rows(paper: Paper, runs: Sequence[Run]) -> Paper:
     return replace(paper, tables=tuple(tables))
 
 
-def _is_own(run: Run, paper: Paper) -> bool:
+def _is_own(run: RunRecord, paper: Paper) -> bool:
     asked = run.paper_setting
     return (
         asked is not None
@@ -45,12 +45,12 @@ def _is_own(run: Run, paper: Paper) -> bool:
     )
 
 
-def _printed(run: Run, paper: Paper) -> bool:
+def _printed(run: RunRecord, paper: Paper) -> bool:
     mechanisms = {row.model.get("mechanism") for table in paper.tables for row in table.rows}
     return run.config["model"].get("mechanism") in mechanisms
 
 
-def _identity(run: Run) -> tuple[str, str | None]:
+def _identity(run: RunRecord) -> tuple[str, str | None]:
     model = run.config["model"]
     return str(model.get("mechanism")), model.get("mechanism_digest")
 
@@ -61,7 +61,7 @@ def _named(row: Row, digest: str | None) -> Row:
     return replace(row, id=f"{row.id}@{digest[:8]}", label=f"{row.label} @{digest[:8]}")
 
 
-def _has_runs(paper: Paper, table: Table, row: Row, runs: Sequence[Run]) -> bool:
+def _has_runs(paper: Paper, table: Table, row: Row, runs: Sequence[RunRecord]) -> bool:
     """Whether the row was run, on the table's backbone rather than on one asked for that has a table of its own."""
     others = {other.backbone for other in paper.tables if other is not table}
     return any(

@@ -8,9 +8,9 @@ from typing import Any
 from vidrepro.evaluation.ceiling import why_no_ceiling
 from vidrepro.experiments import Paper, Row, Table
 from vidrepro.report.grid import Cell
-from vidrepro.report.runs import Run
 from vidrepro.report.sections import Section, SettingKey
 from vidrepro.report.statistics import accuracy, difference
+from vidrepro.runs.record import RunRecord
 
 METRICS = ("top1", "top5", "pair")
 Cost = Mapping[str, Any]
@@ -67,7 +67,7 @@ def _printed_beside(table: Table, row: Row, section: Section) -> dict[str, Any]:
     return {f"printed_{metric}": printed_beside(table, row, section, metric) for metric in metrics}
 
 
-def _derivation(table: Table, runs: Sequence[Run]) -> dict[str, Any]:
+def _derivation(table: Table, runs: Sequence[RunRecord]) -> dict[str, Any]:
     """Of a table with rows that are had from other rows' runs: how each was."""
     if all(row.derived is None for row in table.rows):
         return {}
@@ -110,7 +110,7 @@ def _options_text(options: Mapping[str, Any]) -> str | None:
     return " ".join(f"{name}={value}" for name, value in sorted(options.items()) if value is not None) or None
 
 
-def _measured(runs: Sequence[Run], baseline: Sequence[Run]) -> dict[str, Any]:
+def _measured(runs: Sequence[RunRecord], baseline: Sequence[RunRecord]) -> dict[str, Any]:
     record: dict[str, Any] = dict.fromkeys(MEASURED_NAMES)
     if not runs:
         return record
@@ -156,7 +156,7 @@ def accuracy_cell(record: Mapping[str, Any], metric: str, *, interval: bool = Tr
     return Cell(text)
 
 
-def _accuracy_numbers(metric: str, runs: Sequence[Run]) -> dict[str, Any]:
+def _accuracy_numbers(metric: str, runs: Sequence[RunRecord]) -> dict[str, Any]:
     correct = [run.best.correct(metric) for run in runs]
     known = [count for count in correct if count is not None]
     if len(known) != len(runs):
@@ -175,7 +175,7 @@ def output_name(output: str) -> str:
     return f"top1_{output}"
 
 
-def _outputs(table: Table, row: Row, runs: Sequence[Run]) -> dict[str, Any]:
+def _outputs(table: Table, row: Row, runs: Sequence[RunRecord]) -> dict[str, Any]:
     """Top-1 of each prediction that the table has a column for; a network with a single one is what its row prints."""
     numbers: dict[str, Any] = {}
     for column in table.printed.columns:
@@ -196,7 +196,7 @@ def _outputs(table: Table, row: Row, runs: Sequence[Run]) -> dict[str, Any]:
     return numbers
 
 
-def _ceiling(run: Run) -> dict[str, Any]:
+def _ceiling(run: RunRecord) -> dict[str, Any]:
     """The dataset's order-blind ceiling where it holds for the run, else why it does not."""
     share = run.dataset.order_blind_ceiling
     if share is None:

@@ -9,9 +9,10 @@ from pathlib import Path
 from vidrepro.errors import ConfigError, ResultsError, UnknownNameError, unknown_name
 from vidrepro.experiments import Row, find_row, load_paper, paper_names
 from vidrepro.report.describe import network_text
-from vidrepro.report.runs import Run, load_runs, read_run
+from vidrepro.report.runs import load_runs
 from vidrepro.report.sections import SettingKey, collect_sections
 from vidrepro.runs.folder import RUN_FILE, find_run, runs_folder
+from vidrepro.runs.record import RunRecord, read_run
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class RunSet:
 
     name: str
     label: str
-    runs: tuple[Run, ...]
+    runs: tuple[RunRecord, ...]
     folders: tuple[Path, ...]
     key: SettingKey | None = None
 
@@ -133,7 +134,7 @@ def _of_experiment(results: Path, row: Row, dataset: str | None, preset: str | N
     return found
 
 
-def _folders(results: Path, runs: Sequence[Run]) -> tuple[Path, ...]:
+def _folders(results: Path, runs: Sequence[RunRecord]) -> tuple[Path, ...]:
     """Folders of runs, which a user may have renamed."""
     folders = []
     for run in runs:
@@ -152,7 +153,7 @@ def _alike(one: RunSet, two: RunSet) -> bool:
     return one.key == two.key
 
 
-def _run_label(run: Run) -> str:
+def _run_label(run: RunRecord) -> str:
     model = run.config.get("model", {})
     wanted = {key: model[key] for key in ("mechanism", "temporal_shift") if key in model}
     return f"{run.backbone.name} {network_text(wanted)} s{run.seed}"

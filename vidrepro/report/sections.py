@@ -9,9 +9,9 @@ from pathlib import Path
 from vidrepro.errors import ResultsError, VidreproError
 from vidrepro.experiments import Paper, Row, Table, resolve_row
 from vidrepro.report.derived import derive
-from vidrepro.report.runs import DatasetFacts, Run
+from vidrepro.runs.record import DatasetFacts, RunRecord
 
-Runs = dict[tuple[str | None, str | None], tuple[Run, ...]]  # (config, prepared dataset) -> runs by seed
+Runs = dict[tuple[str | None, str | None], tuple[RunRecord, ...]]  # (config, prepared dataset) -> runs by seed
 
 
 @dataclass(frozen=True, order=True)
@@ -38,8 +38,8 @@ class Section:
     """
 
     key: SettingKey
-    runs: dict[str, tuple[Run, ...]]
-    compared: dict[str, tuple[Run, ...]] = field(default_factory=dict)
+    runs: dict[str, tuple[RunRecord, ...]]
+    compared: dict[str, tuple[RunRecord, ...]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -51,7 +51,7 @@ class Section:
 def collect_sections(
     paper: Paper,
     table: Table,
-    runs: Sequence[Run],
+    runs: Sequence[RunRecord],
     *,
     dataset: str | None = None,
     preset: str | None = None,
@@ -89,8 +89,8 @@ def collect_sections(
 
 
 def find_runs(
-    paper: Paper, runs: Sequence[Run], row: Row, overrides: Sequence[str] = ()
-) -> dict[SettingKey, tuple[Run, ...]]:
+    paper: Paper, runs: Sequence[RunRecord], row: Row, overrides: Sequence[str] = ()
+) -> dict[SettingKey, tuple[RunRecord, ...]]:
     """A row's runs under every setting of the paper's runs, with `overrides` on top of the setting's own."""
     by_identity = _by_identity(runs)
     found = {}
@@ -102,14 +102,14 @@ def find_runs(
     return found
 
 
-def _runs_of(configs: dict[str, str | None], key: SettingKey, by_identity: Runs) -> dict[str, tuple[Run, ...]]:
+def _runs_of(configs: dict[str, str | None], key: SettingKey, by_identity: Runs) -> dict[str, tuple[RunRecord, ...]]:
     identities = {row: (config, key.fingerprint) for row, config in configs.items()}
     return {row: by_identity[identity] for row, identity in identities.items() if identity in by_identity}
 
 
 def _compared_runs(
     paper: Paper, table: Table, key: SettingKey, by_identity: Runs, results: Path | None
-) -> dict[str, tuple[Run, ...]]:
+) -> dict[str, tuple[RunRecord, ...]]:
     """The runs of every experiment that the sentences about a table compare."""
     rows = [paper.row(name) for name in _compared(paper, table)]
     found = _runs_of({row.id: row_fingerprint(row, key) for row in rows}, key, by_identity)
@@ -121,7 +121,7 @@ def _compared_runs(
 def _add_derived(
     paper: Paper,
     rows: Sequence[Row],
-    found: dict[str, tuple[Run, ...]],
+    found: dict[str, tuple[RunRecord, ...]],
     missing: dict[str, str],
     key: SettingKey,
     by_identity: Runs,
@@ -149,8 +149,8 @@ def shown_runs(sections: Iterable[Section]) -> set[str]:
     return {run.id for section in sections for runs in section.runs.values() for run in runs}
 
 
-def _by_identity(runs: Sequence[Run]) -> Runs:
-    grouped: dict[tuple[str | None, str | None], dict[int, Run]] = {}
+def _by_identity(runs: Sequence[RunRecord]) -> Runs:
+    grouped: dict[tuple[str | None, str | None], dict[int, RunRecord]] = {}
     for run in runs:
         seeds = grouped.setdefault((run.config_fingerprint, run.dataset.fingerprint), {})
         if run.seed in seeds:
@@ -163,11 +163,11 @@ def _by_identity(runs: Sequence[Run]) -> Runs:
     return {identity: tuple(seeds[seed] for seed in sorted(seeds)) for identity, seeds in grouped.items()}
 
 
-def _is_of(run: Run, paper: Paper) -> bool:
+def _is_of(run: RunRecord, paper: Paper) -> bool:
     return run.paper_setting is not None and run.paper_setting.paper == paper.name
 
 
-def _key(run: Run) -> SettingKey:
+def _key(run: RunRecord) -> SettingKey:
     asked = run.paper_setting
     assert asked is not None
     return SettingKey(run.dataset.name, run.dataset.fingerprint, asked.preset, asked.backbone, asked.overrides)

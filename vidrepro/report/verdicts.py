@@ -17,9 +17,9 @@ from vidrepro.report.facts import titles
 from vidrepro.report.grid import Cell, Grid, Notes, grid
 from vidrepro.report.printed_cells import signed
 from vidrepro.report.records import Cost, printed_beside, section_place, trained_text
-from vidrepro.report.runs import Run
 from vidrepro.report.sections import Section
 from vidrepro.report.statistics import Gap, gap, rank_correlation
+from vidrepro.runs.record import RunRecord
 
 HOLDS = "holds"
 FAILS = "does not hold"
@@ -39,7 +39,7 @@ class Judged:
     verdict: str
 
 
-def judge(comparison: Comparison, runs: Mapping[str, Sequence[Run]]) -> Judged:
+def judge(comparison: Comparison, runs: Mapping[str, Sequence[RunRecord]]) -> Judged:
     """What runs say about a comparison.
 
     Args:
@@ -225,6 +225,6 @@ def _reading_facts(paper: Paper, table: Table, section: Section, rows: Sequence[
     return facts if rows else ["No sentence of the paper compares rows of this table.", *facts]
 
 
-def clip_counts(runs: Sequence[Run]) -> dict[int, tuple[int, int]]:
+def clip_counts(runs: Sequence[RunRecord]) -> dict[int, tuple[int, int]]:
     """Seed -> (clips right, clips), as `vidrepro.report.statistics.gap` takes them."""
     return {run.seed: (run.best.top1_correct, run.best.clips) for run in runs}

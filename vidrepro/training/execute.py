@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -14,8 +13,6 @@ from vidrepro.config import RunConfig
 from vidrepro.data.cache import open_cache
 from vidrepro.data.manifest import Manifest
 from vidrepro.devices import choose_device, keep_freed_memory
-from vidrepro.errors import ResultsError
-from vidrepro.files import atomic_write_json
 from vidrepro.locks import ProcessLock
 from vidrepro.models import check_config
 from vidrepro.models.mechanisms import external_sources
@@ -23,30 +20,17 @@ from vidrepro.runs.folder import (
     LAST_CHECKPOINT,
     LOCK_FILE,
     PROGRESS_FILE,
-    RUN_FILE,
     environment,
     make_run_folder,
     run_id,
     runs_folder,
     start_weights,
 )
+from vidrepro.runs.record import SCHEMA, BackboneFacts, DatasetFacts, RunRecord, is_finished, write_record
 from vidrepro.training.loop import Trainer
 from vidrepro.training.progress import Reporter, StopSignal
 
-SCHEMA = 1
 LOCK_SECONDS = 10.0  # a training process whose parent was killed needs a moment to notice and to save
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether a run's folder holds its final record."""
-    try:
-        return json.loads((folder / RUN_FILE).read_text(encoding="utf-8")).get("state") == "finished"
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except (OSError, ValueError) as error:
-        raise ResultsError(
-            "the run's record cannot be read", given=str(error), hint="delete it to run again", where=folder / RUN_FILE
-        ) from error
 
 
 def execute_run(
@@ -127,7 +111,7 @@ def execute_run(
             (folder / LAST_CHECKPOINT).unlink(missing_ok=True)
         trainer.restore()
         trainer.run()
-        atomic_write_json(folder / RUN_FILE, _record(trainer, name, provenance, threads))
+        write_record(folder, _record(trainer, name, provenance, threads))
         (folder / PROGRESS_FILE).unlink(missing_ok=True)
     return folder
 
@@ -138,50 +122,50 @@ def _frame_counts(manifest: Manifest) -> list[int]:
     return sorted({int(frames) for frames in table.loc[table["status"] == "ok", "frames"]})
 
 
-def _record(trainer: Trainer, name: str, provenance: dict[str, Any] | None, threads: int | None) -> dict[str, Any]:
+def _record(trainer: Trainer, name: str, provenance: dict[str, Any] | None, threads: int | None) -> RunRecord:
     config, manifest, state = trainer.config, trainer.manifest, trainer.state
     info = manifest.info
     fold, task = config.data.fold, config.data.task
-    return {
-        "schema": SCHEMA,
-        "id": name,
-        "state": "finished",
-        "config": config.model_dump(mode="json"),
-        "config_fingerprint": config.fingerprint,
-        "seed": trainer.seed,
-        "preset": (provenance or {}).get("preset"),
-        "paper_setting": provenance,
-        "dataset": {
-            "name": manifest.name,
-            "fingerprint": manifest.fingerprint,
-            "selection": trainer.selection,
-            "fold": fold or info.get("fold"),
-            "task": task,
-            "version": info.get("version"),
-            "label_order": info.get("label_order") if task is None else None,
-            "preset": info.get("preset"),
-            "classes": manifest.num_classes(task),
-            "order_blind_ceiling": info.get("order_blind_ceiling") if fold is None and task is None else None,
-            "counts": manifest.counts(fold),
-            "frame_counts": _frame_counts(manifest),
-            "completeness": info.get("completeness"),
-        },
-        "protocol": str(config.data.protocol),
-        "backbone": {
-            "name": config.model.backbone,
-            "options": trainer.model.backbone_options,
-            "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
-            "input_size": config.data.train_size,
-            "frames": config.data.frames,
-            "weights": config.model.weights,
-            "weights_report": asdict(trainer.model.load_report) if trainer.model.load_report else None,
-        },
-        "own_mechanism": external_sources(config.model.mechanism),
-        "effective_batch": config.train.effective_batch,
-        "effective_learning_rate": config.train.effective_learning_rate,
-        "best": state.best,
-        "last": state.last,
-        "history": state.history,
-        "seconds": round(state.seconds, 1),
-        "environment": environment(str(trainer.device), threads or torch.get_num_threads(), state.versions),
-    }
+    return RunRecord(
+        schema=SCHEMA,
+        id=name,
+        state="finished",
+        config=config.model_dump(mode="json"),
+        config_fingerprint=config.fingerprint,
+        seed=trainer.seed,
+        preset=(provenance or {}).get("preset"),
+        paper_setting=provenance,
+        dataset=DatasetFacts(
+            name=manifest.name,
+            fingerprint=manifest.fingerprint,
+            selection=trainer.selection,
+            fold=fold or info.get("fold"),
+            task=task,
+            version=info.get("version"),
+            label_order=info.get("label_order") if task is None else None,
+            preset=info.get("preset"),
+            classes=manifest.num_classes(task),
+            order_blind_ceiling=info.get("order_blind_ceiling") if fold is None and task is None else None,
+            counts=manifest.counts(fold),
+            frame_counts=_frame_counts(manifest),
+            completeness=info.get("completeness"),
+        ),
+        protocol=str(config.data.protocol),
+        backbone=BackboneFacts(
+            name=config.model.backbone,
+            options=trainer.model.backbone_options,
+            parameters=sum(parameter.numel() for parameter in trainer.model.parameters()),
+            input_size=config.data.train_size,
+            frames=config.data.frames,
+            weights=config.model.weights,
+            weights_report=asdict(trainer.model.load_report) if trainer.model.load_report else None,
+        ),
+        own_mechanism=external_sources(config.model.mechanism),
+        effective_batch=config.train.effective_batch,
+        effective_learning_rate=config.train.effective_learning_rate,
+        best=state.best,
+        last=state.last,
+        history=state.history,
+        seconds=round(state.seconds, 1),
+        environment=environment(str(trainer.device), threads or torch.get_num_threads(), state.versions),
+    )
