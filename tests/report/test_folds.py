@@ -27,7 +27,7 @@ def run(fold: str | None, top1: float, seed: int = 0, **changed: Any) -> RunReco
     record = {
         "schema": 1,
         "id": f"{fold}-s{seed}",
-        "config": {"dataset": "ucf101", "train": {"epochs": 3}, "data": {"fold": fold, "frames": 8}},
+        "config": {"dataset": "ucf101", "model": {}, "train": {"epochs": 3}, "data": {"fold": fold, "frames": 8}},
         "config_fingerprint": f"{fold}",
         "seed": seed,
         "dataset": {"name": "ucf101", "fingerprint": "ab", "classes": 101, "counts": {}, "fold": fold or "split1"},
@@ -78,7 +78,10 @@ def test_other_metrics() -> None:
         (run("split1", 50.0), "two runs are of one fold and seed"),
         (run("split4", 50.0), "no official fold"),
         (run("split2", 50.0, protocol="8x3x2@224"), "differ in their protocol"),
-        (run("split2", 50.0, config={"dataset": "ucf101", "train": {"epochs": 4}}), "differ in their settings"),
+        (
+            run("split2", 50.0, config={"dataset": "ucf101", "model": {}, "data": {}, "train": {"epochs": 4}}),
+            "differ in their settings",
+        ),
         (
             run("split2", 50.0, dataset={"name": "ucf101", "fingerprint": "cd", "classes": 101, "counts": {}}),
             "differ in their prepared dataset",

@@ -9,7 +9,7 @@ import pytest
 
 from vidrepro.errors import ResultsError
 from vidrepro.runs.folder import RUN_FILE
-from vidrepro.runs.record import is_finished, read_record, write_record
+from vidrepro.runs.record import is_finished, read_record, read_run, write_record
 
 COMMITTED = Path(__file__).parent.parent.parent / "results" / "runs"
 
@@ -43,3 +43,11 @@ def test_a_folder_without_a_record_is_not_finished_and_a_damaged_record_is_refus
         (tmp_path / RUN_FILE).write_bytes(text.encode(errors="surrogateescape"))
         with pytest.raises(ResultsError, match="record cannot be read"):
             is_finished(tmp_path)
+
+
+@pytest.mark.parametrize("config", [{}, {"model": {}, "data": {}}, {"model": 3, "data": {}, "train": {}}])
+def test_a_record_without_settings_is_refused_by_what_is_missing(tmp_path: Path, config: object) -> None:
+    content = json.loads((next(COMMITTED.iterdir()) / RUN_FILE).read_text()) | {"config": config}
+    (tmp_path / RUN_FILE).write_text(json.dumps(content))
+    with pytest.raises(ResultsError, match=r"no settings under (model|train)"):
+        read_run(tmp_path / RUN_FILE)

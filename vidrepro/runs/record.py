@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from vidrepro.config import RunConfig
 from vidrepro.errors import ResultsError
@@ -129,9 +129,16 @@ class RunRecord(_Record):
     history: tuple[dict[str, Any], ...] = ()  # one entry per epoch
     seconds: float
     environment: Environment = Environment()
-    derived: str | None = Field(
-        None, exclude=True
-    )  # of an evaluation of other runs (`vidrepro.report.derived`): how it was had
+    # of an evaluation of other runs (`vidrepro.report.derived`): how it was had
+    derived: str | None = Field(None, exclude=True)
+
+    @field_validator("config")
+    @classmethod
+    def _sections(cls, config: dict[str, Any]) -> dict[str, Any]:
+        missing = [name for name in ("model", "data", "train") if not isinstance(config.get(name), dict)]
+        if missing:
+            raise ValueError(f"no settings under {', '.join(missing)}")
+        return config
 
     @property
     def averaged(self) -> str:
