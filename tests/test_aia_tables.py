@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from vidrepro.ablation.setting import settings_of_tables
 from vidrepro.cli.app import app
-from vidrepro.cost.papers import CostCache, measure_row
+from vidrepro.cost.known import KnownCosts
+from vidrepro.cost.papers import measure_row
 from vidrepro.data.sampling import eval_positions
 from vidrepro.errors import ConfigError
 from vidrepro.evaluation.scores import load_scores
@@ -147,13 +148,13 @@ def fake_cost(frames: int) -> dict[str, object]:
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vidrepro.cost.papers._measure", lambda network, clip: fake_cost(clip.frames))
+    monkeypatch.setattr("vidrepro.cost.known.count", lambda network, clip: fake_cost(clip.frames))
 
 
 @pytest.mark.usefixtures("counted")
 def test_printed_flops_of_table_2_are_those_of_8_frames_scaled(aia: Paper) -> None:
     """33.148 x T / 8, an ensemble the sum; what the networks really cost stands beside it."""
-    costs = CostCache(None)
+    costs = KnownCosts()
     found = {row.name: measure_row(aia, row, costs) for row in aia.table("II").rows if row.label.startswith("AIA(TSN)")}
     convention = {name: f"{record['gmacs_printed_convention']:.1f}" for name, record in found.items()}
     assert [convention[f"aia-tsn-{views}"] for views in ("8x3x2", "12x1x1", "16x1x2")] == ["33.1", "49.7", "66.3"]
@@ -168,7 +169,7 @@ def test_printed_flops_of_table_2_are_those_of_8_frames_scaled(aia: Paper) -> No
 
 @pytest.mark.usefixtures("counted")
 def test_networks_are_counted_where_they_are_built(aia: Paper) -> None:
-    costs = CostCache(None)
+    costs = KnownCosts()
     tea = measure_row(aia, aia.row("aia/table2/tea-8x3x10"), costs)
     assert (tea["mechanism"], tea["views"], tea["not_measured"]) == ("tea-original", 30, None)
     i3d = measure_row(aia, aia.row("aia/table2/i3d-32x1x2"), costs)

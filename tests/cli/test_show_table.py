@@ -159,10 +159,10 @@ def test_show_paper_lists_tables_rows_settings_and_differences(invoke: Invoke) -
 
 
 def test_show_differences_alone(invoke: Invoke, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def counted(paper: Any, row: Any, costs: Any, *, overrides: Any = (), progress: Any = None) -> dict[str, Any]:
-        return {"not_measured": None, "gmacs_fvcore": 1.5 if overrides else 1.25, "params": 7654321}
+    def counted(*_: Any) -> tuple[dict[str, Any], ...]:
+        return tuple({"not_measured": None, "gmacs_fvcore": gmacs, "params": 7654321} for gmacs in (1.25, 1.5))
 
-    monkeypatch.setattr(effects, "measure_row", counted)
+    monkeypatch.setattr(effects, "measure_effect", counted)
     write_run(results, "m2a/table1/m2a", 600, overrides=("model.options.boundary=first",))
     output = " ".join(invoke("show", "m2a", "--differences").output.split())
     assert "the released code" in output

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fake_runs import write_run
 
-from vidrepro.cost.papers import CostCache
+from vidrepro.cost.known import KnownCosts
 from vidrepro.experiments import Paper, load_paper
 from vidrepro.experiments.schema import CostInput
 from vidrepro.report.describe import describe_effect
@@ -25,7 +25,7 @@ def paper() -> Paper:
 
 def effects(paper: Paper, name: str, results: Path) -> list[dict[str, Any]]:
     difference = next(item for item in paper.differences if item.id == name)
-    return difference_effects(paper, difference, load_runs(results).runs, CostCache(results))
+    return difference_effects(paper, difference, load_runs(results).runs, KnownCosts(results))
 
 
 def test_the_cost_of_one_change_is_counted(paper: Paper, tmp_path: Path) -> None:

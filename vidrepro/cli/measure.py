@@ -22,6 +22,7 @@ PAPER = "a paper"
 MEANT_FOR = {  # options that do not mean something to every kind of target
     "table": (PAPER,),
     "set": (PAPER,),
+    "save": (PAPER,),
     "rounds": (*SPEEDS,),
     "dataset": ("loader",),
     "preset": ("throughput",),
@@ -46,6 +47,10 @@ def measure(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Paper: change the network, e.g. model.variant=paper."),
     ] = None,
+    save: Annotated[
+        bool,
+        typer.Option("--save", help="Paper: keep its costs with it (costs.json), where table and show look first."),
+    ] = False,
     rounds: Annotated[
         int | None, typer.Option("--rounds", min=1, help=f"Benchmarks: how often each is measured (default: {ROUNDS}).")
     ] = None,
@@ -93,6 +98,7 @@ def measure(
         target,
         table=table,
         set=overrides,
+        save=save or None,
         rounds=rounds,
         dataset=dataset,
         preset=preset,
@@ -113,14 +119,19 @@ def measure(
             measured = getattr(speed, SPEEDS[target])(asked)
         show = partial(print_rates, target)
     else:
-        measured, show = _measure_paper(target, table, overrides, files.results_folder(results)), print_costs
+        if save:
+            _save_costs(target, table, overrides)
+        measured = _measure_paper(target, table, overrides, files.results_folder(results), use_kept=save)
+        show = print_costs
     if json:
         print_json(measured)
     else:
         show(console(), measured)
 
 
-def _measure_paper(paper: str, table: str | None, overrides: list[str] | None, results: Any) -> list[dict[str, Any]]:
+def _measure_paper(
+    paper: str, table: str | None, overrides: list[str] | None, results: Path, use_kept: bool
+) -> list[dict[str, Any]]:
     from rich.text import Text
 
     from vidrepro.cli.output import console
@@ -132,8 +143,29 @@ def _measure_paper(paper: str, table: str | None, overrides: list[str] | None, r
             table,
             overrides=overrides or (),
             results=results,
+            use_kept=use_kept,
             progress=lambda experiment: status.update(Text(f"counting {experiment}")),
         )
+
+
+def _save_costs(paper: str, table: str | None, overrides: list[str] | None) -> None:
+    from rich.text import Text
+
+    from vidrepro.cli.output import console
+    from vidrepro.cost.papers import save_costs
+    from vidrepro.errors import ConfigError
+    from vidrepro.experiments import load_paper
+
+    if table is not None or overrides:
+        raise ConfigError(
+            "--save keeps the costs of a whole paper as it stands",
+            given=f"--table {table}" if table is not None else f"--set {', '.join(overrides or ())}",
+            allowed=f"vidrepro measure {paper} --save",
+        )
+    out = console(for_json=True)
+    with out.status("counting") as status:
+        file = save_costs(load_paper(paper), lambda experiment: status.update(Text(f"counting {experiment}")))
+    out.print(f"written: {file}", style="dim", soft_wrap=True, markup=False)
 
 
 def _refuse_unused(target: str, **given: object) -> None:

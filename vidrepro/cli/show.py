@@ -113,12 +113,12 @@ def show(
 
 
 def _differences(out: Console, paper: Paper, results: Path) -> list[dict[str, Any]]:
-    from vidrepro.cost.papers import CostCache
+    from vidrepro.cost.known import KnownCosts
     from vidrepro.report.describe import describe_differences
     from vidrepro.report.effects import difference_effects
     from vidrepro.report.runs import load_runs
 
-    runs, costs = load_runs(results).runs, CostCache(results)
+    runs, costs = load_runs(results).runs, KnownCosts(results, paper)
 
     def say(what: str) -> None:
         out.print(f"counting the cost of {what}", style="dim")

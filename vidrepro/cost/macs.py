@@ -37,6 +37,7 @@ _SHAPE_ONLY = tuple(
         "clone",
         "expand_as",
         "flip",
+        "lift_fresh",
         "movedim",
         "pad",
         "repeat",

@@ -1,33 +1,24 @@
 """What every row of a paper's tables costs at the paper's own input size, beside what the paper prints.
 
-Nothing here imports torch: a cost that is already known is read from a file (`CostCache`).
+Nothing here imports torch: a cost that is already known is read from a file (`KnownCosts`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import vidrepro
-from vidrepro.config import ModelConfig, parse_override, resolve
+from vidrepro.config import parse_override, resolve
+from vidrepro.cost.known import KnownCosts, Record
 from vidrepro.cost.printed_convention import FVCORE, PrintedRule, rule_for_cell
-from vidrepro.errors import ConfigError, ModelError, ResultsError, UnknownNameError
+from vidrepro.errors import ConfigError, ModelError, UnknownNameError
 from vidrepro.experiments import Ensemble, Evaluation, Paper, Row, load_paper
-from vidrepro.experiments.overrides import applicable_overrides, require_some_row_takes
+from vidrepro.experiments.overrides import applicable_overrides, require_some_row_takes, with_mechanism_digest
 from vidrepro.experiments.papers import NOT_BUILT
-from vidrepro.experiments.schema import CostInput
-from vidrepro.files import atomic_write_json, atomic_write_text, fingerprint, read_json
+from vidrepro.experiments.schema import Effect
 
 GMACS_UNIT = "GMAC"
 PARAMS_UNIT = "M"  # millions of parameters
-# hundreds of GMACs a clip: counted on the meta device, not computed
-_ONLY_COUNTED = ("slow-r50", "slow-r101", "i3d-resnet50", "c3d-resnet50")
-_RATHER_COUNTED = ("resnet50",)  # tens of GMACs, many rows: likewise, unless the counters disagree there
-Record = dict[str, Any]
 
 
 def measure_paper(
@@ -36,6 +27,7 @@ def measure_paper(
     *,
     overrides: Iterable[str] = (),
     results: Path | None = None,
+    use_kept: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> list[Record]:
     """Cost of every row of a paper's tables, in printed order, each distinct network measured once.
@@ -49,6 +41,7 @@ def measure_paper(
         overrides: ``key=value`` texts on top of the rows' settings, of the network only, e.g. ``model.variant=paper``;
             ``model.options.…`` changes the rows whose mechanism has that option.
         results: results folder to keep measured costs in; None keeps nothing.
+        use_kept: whether the costs kept with the paper are used, or counted too.
         progress: told the id of each row before its network is measured.
 
     Returns:
@@ -68,65 +61,94 @@ def measure_paper(
     rows = [row for chosen in tables for row in chosen.rows]
     overrides = list(overrides)
     _check_overrides(overrides, rows)
-    costs = CostCache(results)
+    costs = KnownCosts(results, source if use_kept else None)
     return [measure_row(source, row, costs, overrides=overrides, progress=progress) for row in rows]
+
+
+def save_costs(paper: Paper, progress: Callable[[str], None] | None = None) -> Path:
+    """Count all that is ever shown of a paper's costs, and keep it in the paper's folder.
+
+    Returns:
+        The file.
+
+    Raises:
+        ResultsError: if it cannot be written.
+    """
+    costs = KnownCosts()
+    measure_everything(paper, costs, progress)
+    return costs.save(paper.folder)
+
+
+def measure_everything(paper: Paper, costs: KnownCosts, progress: Callable[[str], None] | None = None) -> None:
+    """Ask for the cost of every row, and of every effect of the differences between text and code."""
+    for table in paper.tables:
+        for row in table.rows:
+            measure_row(paper, row, costs, progress=progress)
+    for difference in paper.differences:
+        for effect in difference.effects:
+            measure_effect(paper, effect, costs, progress)
+
+
+def measure_effect(
+    paper: Paper, effect: Effect, costs: KnownCosts, progress: Callable[[str], None] | None = None
+) -> tuple[Record, Record]:
+    """Two records of `measure_paper`: of the effect's row as it is run, and with the change.
+
+    Raises:
+        ConfigError, ModelError, UnknownNameError: if the change does not fit.
+    """
+    row = paper.row(effect.row)
+    told = f"{row.id} with {', '.join(effect.set)}"
+    plain = measure_row(paper, row, costs, progress=progress)
+    return plain, measure_row(paper, row, costs, change=effect.set, progress=progress and (lambda _: progress(told)))
 
 
 def measure_row(
     paper: Paper,
     row: Row,
-    costs: CostCache,
+    costs: KnownCosts,
     *,
     overrides: Sequence[str] = (),
+    change: Sequence[str] = (),
     progress: Callable[[str], None] | None = None,
 ) -> Record:
     """One record of `measure_paper`.
 
+    Args:
+        overrides: for many rows: options are left out that the row's mechanism does not have.
+        change: for this row: applied after them, as it stands.
+
     Raises:
-        ConfigError, ModelError, UnknownNameError: if `overrides` do not fit; without any, a network that cannot be
-            built is told by the record.
+        ConfigError, ModelError, UnknownNameError: if `overrides` or `change` do not fit; without any, a network that
+            cannot be built is told by the record.
     """
     record = _facts(paper, row)
     if isinstance(row.derived, Ensemble):
-        members = [measure_row(paper, paper.row(name), costs, progress=progress) for name in row.derived.members]
+        members = [
+            measure_row(paper, paper.row(name), costs, overrides=overrides, change=change, progress=progress)
+            for name in row.derived.members
+        ]
         record |= _sum_of_members(members)
         return record | _compared_with_print(record)
     if not row.built:
         kind = "quoted, not built here" if row.quoted else NOT_BUILT
         return record | {"not_measured": f"{kind}: {row.quoted or row.not_built}"}
     source = paper.row(row.derived.of) if isinstance(row.derived, Evaluation) else row
-    network = resolve(source.layers, applicable_overrides(source, overrides)).model
-    record |= {key: getattr(network, key) for key in ("backbone", "mechanism", "temporal_shift", "variant")}
+    config = resolve(source.layers, [*applicable_overrides(source, overrides), *change])
+    record |= {key: getattr(config.model, key) for key in ("backbone", "mechanism", "temporal_shift", "variant")}
     clip = paper.cost_input.model_copy(update={"frames": record["frames"]})
     try:
-        cost = _known_or_measured(network, clip, costs, progress and (lambda: progress(row.id)))
+        network = with_mechanism_digest(config).model
+        cost = costs.of(network, clip, progress and (lambda: progress(row.id)))
         rule = rule_for_cell(paper.name, network.mechanism)
         usual = paper.cost_input if rule is not None and rule.usual_frames else clip
-        basis = cost if usual == clip else _known_or_measured(network, usual, costs, None)
+        basis = cost if usual == clip else costs.of(network, usual)
     except (ModelError, UnknownNameError) as error:
-        if overrides:
+        if overrides or change:
             raise
         return record | {"not_measured": error.problem}
     record |= cost | _printed_convention(rule, basis, clip.frames / usual.frames)
     return record | _compared_with_print(record)
-
-
-def _known_or_measured(
-    network: ModelConfig, clip: CostInput, costs: CostCache, begin: Callable[[], None] | None
-) -> Record:
-    """A network's cost, read where it is known.
-
-    Raises:
-        ModelError, UnknownNameError: if it cannot be built.
-    """
-    key = network_key(network, clip)
-    cost = costs.read(key)
-    if cost is None:
-        if begin:
-            begin()
-        cost = _measure(network, clip)
-        costs.write(key, cost)
-    return cost
 
 
 def _sum_of_members(members: Sequence[Record]) -> Record:
@@ -147,40 +169,6 @@ def _sum_of_members(members: Sequence[Record]) -> Record:
     agrees = all(member["cross_check"]["agrees"] for member in members)
     disagreements = list(dict.fromkeys(text for m in members for text in m["cross_check"]["disagreements"]))
     return total | {"cross_check": {"agrees": agrees, "disagreements": disagreements, "macs": {}}}
-
-
-def network_key(network: ModelConfig, clip: CostInput) -> str:
-    """Fingerprint of all that determines a cost: the network, its input, the code that builds and counts it."""
-    settings = network.model_dump(mode="json", exclude={"weights", "dropout"})  # neither changes a count
-    versions = {name: version(name) for name in ("torch", "torchvision", "fvcore")}
-    content = {"network": settings, "clip": clip.model_dump(), "versions": versions, "code": _code_fingerprint()}
-    return fingerprint(content)[:24]
-
-
-class CostCache:
-    """Measured costs by network, kept in memory and, given a results folder, as small files below it.
-
-    Only a shortcut: a file that cannot be read is measured again, one that cannot be written is left out.
-    """
-
-    def __init__(self, results: Path | None) -> None:
-        self.folder = results / ".cache" / "cost" if results is not None else None
-        self._known: dict[str, Record] = {}
-
-    def read(self, key: str) -> Record | None:
-        """The cost kept under `key`, if there is one."""
-        if key not in self._known and self.folder is not None:
-            with suppress(OSError, ValueError):
-                self._known[key] = read_json(self.folder / f"{key}.json")
-        return self._known.get(key)
-
-    def write(self, key: str, cost: Record) -> None:
-        """Keep a cost."""
-        self._known[key] = cost
-        if self.folder is not None:
-            with suppress(ResultsError):
-                atomic_write_json(self.folder / f"{key}.json", cost)
-                atomic_write_text(self.folder.parent / ".gitignore", "*\n")
 
 
 def printed_cost(paper: Paper, row: Row, unit: str = GMACS_UNIT) -> tuple[float | None, int]:
@@ -272,35 +260,3 @@ def _compared_with_print(record: Record) -> Record:
         known = record[printed] is not None and counted is not None
         compared[name] = f"{counted:.{digits}f}" == f"{record[printed]:.{digits}f}" if known else None
     return compared
-
-
-def _measure(network: ModelConfig, clip: CostInput) -> Record:
-    if network.backbone not in (*_ONLY_COUNTED, *_RATHER_COUNTED):
-        return _measure_on("cpu", network, clip)
-    if network.backbone in _ONLY_COUNTED:
-        return _measure_on("meta", network, clip)
-    from vidrepro.models.mechanisms.external_faults import OwnCodeError
-
-    with suppress(RuntimeError, OwnCodeError):  # a mechanism that looks at values
-        counted = _measure_on("meta", network, clip)
-        if counted["cross_check"]["agrees"]:
-            return counted
-    return _measure_on("cpu", network, clip)
-
-
-def _measure_on(device: str, network: ModelConfig, clip: CostInput) -> Record:
-    import torch
-
-    from vidrepro.cost.report import measure_model
-    from vidrepro.models import build_from_config
-
-    with torch.device(device):
-        model = build_from_config(network, frames=clip.frames, classes=clip.classes, pretrained=False)
-    return measure_model(model, frames=clip.frames, size=clip.size).as_dict()
-
-
-@cache
-def _code_fingerprint() -> str:
-    package = Path(vidrepro.__file__).parent
-    files = sorted(file for room in ("models", "cost") for file in (package / room).rglob("*.py"))
-    return fingerprint({file.relative_to(package).as_posix(): file.read_text(encoding="utf-8") for file in files})

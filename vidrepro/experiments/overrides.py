@@ -139,6 +139,8 @@ def _options(mechanism: str) -> list[str]:
 
 
 def _takes(mechanism: str, option: str) -> bool:
+    if mechanism == "none":  # has no options: known without importing torch
+        return False
     from vidrepro.models import takes_option
 
     return takes_option(mechanism, option)

@@ -115,7 +115,13 @@ def choose_places(choice: str, paper: Paper, table: Table, data_folder: Path) ->
 
 
 def resolve_row(
-    row: Row, *, dataset: str, preset: str, backbone: str | None = None, overrides: Iterable[str] = ()
+    row: Row,
+    *,
+    dataset: str,
+    preset: str,
+    backbone: str | None = None,
+    overrides: Iterable[str] = (),
+    change: Iterable[str] = (),
 ) -> RunConfig:
     """The settings a row is run with. Later layers win: table, row, preset, `backbone`, the row's own ``data`` and
     ``train`` (those of its variant last), overrides. A row that starts from another one's trained network is resolved
@@ -124,6 +130,9 @@ def resolve_row(
     A preset may replace the table's backbone (named in the result); a backbone asked for by `backbone` or by the
     override ``model.backbone=`` is never replaced, but still gets the preset's options for it.
 
+    Overrides are for many rows, and options in them are left out that the row's mechanism does not have; `change` is
+    for this row, applied last and as it stands.
+
     Raises:
         ConfigError: listing every fault in the settings.
         UnknownNameError: if there is no such preset.
@@ -131,8 +140,8 @@ def resolve_row(
     """
     if not row.is_trained:
         raise ConfigError(f"'{row.id}' has no run of its own", given=row.label, hint=_instead(row))
-    asked_for = list(overrides)
-    overrides = for_row(row, applicable_overrides(row, asked_for))
+    asked_for, change = list(overrides), list(change)
+    overrides = for_row(row, [*applicable_overrides(row, asked_for), *change])
     size = load_preset(preset)
     asked = [parse_override(text).get("model", {}) for text in overrides]
     chosen = next((model["backbone"] for model in reversed(asked) if "backbone" in model), backbone)
@@ -152,7 +161,7 @@ def resolve_row(
         *(_recipe(row.paper, size.recipe, variant) if size.recipe is not None else ()),
         *of_preset,
         (name, {"model": {"backbone": chosen, "backbone_options": size.backbone_options.get(str(chosen), {})}}),
-        *_start_settings(row, size, dataset=dataset, preset=preset, backbone=backbone, overrides=asked_for),
+        *_start_settings(row, size, dataset=dataset, preset=preset, backbone=backbone, overrides=[*asked_for, *change]),
         *_own_settings(row, variant),
         ("dataset", {"dataset": dataset}),
     ]

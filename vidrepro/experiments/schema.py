@@ -273,6 +273,37 @@ class CostInput(_Strict):
     classes: int = Field(ge=1)
 
 
+class CountedCost(_Strict):
+    """One network's cost, as `vidrepro.cost.report.CostReport` has it."""
+
+    frames: int
+    size: int
+    channels: int
+    params: int
+    gmacs_fvcore: float
+    gmacs_conv_linear: float
+    by_operator: dict[str, int]
+    uncounted: dict[str, int]
+    components: dict[str, int]
+    elements: dict[str, int]
+    cross_check: dict[str, Any]
+
+
+class KeptCost(_Strict):
+    """The cost of a network (settings that are not at their defaults) on a clip."""
+
+    network: dict[str, Any]
+    clip: CostInput
+    cost: CountedCost
+
+
+class CostsFile(_Strict):
+    """``costs.json``: what ``vidrepro measure PAPER --save`` counted, and with which versions."""
+
+    counted_with: dict[str, str]
+    costs: list[KeptCost]
+
+
 class PaperFile(_Strict):
     """``paper.yaml``."""
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from vidrepro.cost.papers import CostCache, measure_row
+from vidrepro.cost.known import KnownCosts
+from vidrepro.cost.papers import measure_effect
 from vidrepro.experiments import Paper, Row
 from vidrepro.experiments.schema import Difference, Effect
 from vidrepro.report.sections import SettingKey, find_runs
@@ -21,7 +22,7 @@ def difference_effects(
     paper: Paper,
     difference: Difference,
     runs: Sequence[RunRecord],
-    costs: CostCache,
+    costs: KnownCosts,
     progress: Callable[[str], None] | None = None,
 ) -> list[dict[str, Any]]:
     """One entry for each of the difference's effects, which change one thing and leave the rest as it is run here.
@@ -46,21 +47,17 @@ def difference_effects(
             {
                 "row": effect.row,
                 "set": list(effect.set),
-                "cost": _cost(paper, row, effect, costs, progress),
+                "cost": _cost(paper, effect, costs, progress),
                 "accuracy": _accuracies(paper, row, effect, runs),
             }
         )
     return entries
 
 
-def _cost(
-    paper: Paper, row: Row, effect: Effect, costs: CostCache, progress: Callable[[str], None] | None
-) -> dict[str, Any]:
-    plain = measure_row(paper, row, costs, progress=progress)
+def _cost(paper: Paper, effect: Effect, costs: KnownCosts, progress: Callable[[str], None] | None) -> dict[str, Any]:
+    plain, changed = measure_effect(paper, effect, costs, progress)
     if plain["not_measured"]:
         return {"not_measured": plain["not_measured"]}
-    told = f"{row.id} with {', '.join(effect.set)}"
-    changed = measure_row(paper, row, costs, overrides=effect.set, progress=progress and (lambda _: progress(told)))
     return {name: [plain[name], changed[name]] for name in COUNTS}
 
 

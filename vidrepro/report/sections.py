@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vidrepro.errors import ResultsError, VidreproError
@@ -89,14 +89,13 @@ def collect_sections(
 
 
 def find_runs(
-    paper: Paper, runs: Sequence[RunRecord], row: Row, overrides: Sequence[str] = ()
+    paper: Paper, runs: Sequence[RunRecord], row: Row, change: Sequence[str] = ()
 ) -> dict[SettingKey, tuple[RunRecord, ...]]:
-    """A row's runs under every setting of the paper's runs, with `overrides` on top of the setting's own."""
+    """A row's runs under every setting of the paper's runs, with `change` on top of it (`resolve_row`)."""
     by_identity = _by_identity(runs)
     found = {}
     for key in sorted({_key(run) for run in runs if _is_of(run, paper)}, key=lambda key: _order(key, paper)):
-        changed = replace(key, overrides=(*key.overrides, *overrides))
-        identity = (row_fingerprint(row, changed), key.fingerprint)
+        identity = (row_fingerprint(row, key, change), key.fingerprint)
         if identity in by_identity:
             found[key] = by_identity[identity]
     return found
@@ -202,13 +201,13 @@ def _rows_with_baseline(paper: Paper, table: Table) -> list[Row]:
     return rows
 
 
-def row_fingerprint(row: Row, key: SettingKey) -> str | None:
+def row_fingerprint(row: Row, key: SettingKey, change: Sequence[str] = ()) -> str | None:
     """Of the config a row has under a setting; None if it has no runs of its own, or cannot have them any more."""
     if not row.is_trained:
         return None
     try:
         config = resolve_row(
-            row, dataset=key.dataset, preset=key.preset, backbone=key.backbone, overrides=key.overrides
+            row, dataset=key.dataset, preset=key.preset, backbone=key.backbone, overrides=key.overrides, change=change
         )
     except VidreproError:
         return None  # a preset or a key that is no more; the runs are counted as not shown
