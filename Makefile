@@ -5,6 +5,7 @@
 #                environment of its own (6 GB in the temporary folder) that is removed afterwards
 #   make bench   speed, memory and leak checks
 #   make tables  render the tables of the runs in results/ again
+#   make costs   count what the papers' rows cost again (experiments/*/costs.json)
 #   make clean   remove what the other targets made (not results/)
 
 PYTHON ?= python3
@@ -19,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # "torch>=2.11" among the dependencies is torch==2.11.* here, and torchvision likewise
 OLDEST_TORCH := $(shell sed -n 's/^ *"\(torch[a-z]*\)>=\([0-9.]*\)".*/\1==\2.*/p' pyproject.toml)
 
-.PHONY: demo test test-versions bench tables clean setup
+.PHONY: demo test test-versions bench tables costs clean setup
 
 setup: $(READY)
 
@@ -62,6 +63,9 @@ bench: $(READY)
 
 tables: $(READY)
 	for paper in m2a aia stabn tcnn; do $(BIN)/vidrepro table --paper $$paper --format md,csv,tex --figure || exit 1; done
+
+costs: $(READY)
+	for paper in m2a aia stabn tcnn; do $(BIN)/vidrepro measure $$paper --save || exit 1; done
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

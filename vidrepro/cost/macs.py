@@ -91,8 +91,10 @@ def count_with_fvcore(model: nn.Module, inputs: Tensor) -> FvcoreCount:
             counted without the convolutions' arithmetic, for networks that are too large to run.
     """
     if inputs.is_meta:
-        with without_convolving():
-            return _trace_and_count(off_meta(model), torch.zeros(inputs.shape, dtype=inputs.dtype))
+        real, zeros = off_meta(model), torch.zeros(inputs.shape, dtype=inputs.dtype)
+        with without_convolving(), torch.no_grad():
+            real(zeros)  # constants that a network makes at its first call here and keeps are no part of its cost
+            return _trace_and_count(real, zeros)
     return _trace_and_count(model, inputs)
 
 
