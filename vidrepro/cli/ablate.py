@@ -203,6 +203,7 @@ def _prepare_embedded(out: Console, setting: Setting, *, json: bool) -> None:
                 out.print(f"'{setting.dataset}' is not prepared yet: preparing it in '{setting.data}'.")
             with contextlib.redirect_stdout(sys.stderr if json else sys.stdout):  # JSON alone may stand on stdout
                 prepare_dataset(setting.dataset, data=setting.data)
+            return
         except BusyError as busy:
             if busy.given != waited_for:
                 out.print(f"waits for '{setting.dataset}', prepared by {busy.given}")
