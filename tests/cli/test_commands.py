@@ -222,7 +222,7 @@ def test_interrupted_ablation_goes_on_and_repeats_nothing(
     toy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     monkeypatch.setattr("vidrepro.cost.papers.measure_paper", lambda *_, **__: [])  # costs take longest, and no part
-    words = toy_ablation(toy_data, tmp_path, "--jobs", "1", epochs=6)
+    words = toy_ablation(toy_data, tmp_path, "--jobs", "1", epochs=2)
     stopped = interrupt_when("runs/*/run.json", tmp_path, words, number)  # the first row is done, the second not
     assert stopped.returncode in (130, -signal.SIGKILL), stopped.stderr
     finished = {path: path.read_bytes() for path in tmp_path.glob("runs/*/run.json")}

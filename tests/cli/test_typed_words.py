@@ -189,7 +189,7 @@ def test_an_empty_value_is_refused_instead_of_meaning_the_default(here: Path) ->
         invoke("train", "m2a/table1/none", *small(), "--set", "model.weights=")
 
 
-@pytest.mark.parametrize("width", ["100000000", "1000000000000"])
+@pytest.mark.parametrize("width", ["10000000000", "1000000000000"])
 def test_a_network_that_no_machine_can_hold_is_no_defect(width: str, here: Path) -> None:
     words = ["train", "m2a/table1/none", *small(model__backbone_options__width=width), "--results", "large"]
     done = run_here(*words)
