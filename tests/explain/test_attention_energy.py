@@ -50,7 +50,7 @@ def network(manifest: Manifest, **data: Any) -> Network:
     settings = {"frames": 4, "eval_short_side": 40, "eval_size": 32, "train_size": 32} | data
     model = {"backbone": "micro", "mechanism": "none"}
     config = resolve([("test", {"dataset": "tinier", "model": model, "data": settings})])
-    trained: Any = SimpleNamespace(manifest=manifest, config=config, record={"id": "a run"})
+    trained: Any = SimpleNamespace(manifest=manifest, config=config, record=SimpleNamespace(id="a run"))
     return Network("net", trained, "val")
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from tests.command_line import invoke
+from tests.fake_runs import write_run
 from tests.training.test_ablation_starts import DATASET, ROOT, config
 from vidrepro.ablation import schedule
 from vidrepro.ablation.schedule import BUSY, Job, execute, plan
@@ -144,8 +145,8 @@ def test_ablate_tells_whom_it_waits_for_and_the_results_of_both(
         job.held_by = "process 4711 on host [node/3]"
         on_change(jobs)
         on_change(jobs)
-        record = '{"state": "finished", "best": {"top1": 50.0, "pair": null}, "seconds": 1}'
-        (make_run_folder(tmp_path, job.name) / RUN_FILE).write_text(record)
+        made = write_run(tmp_path, "m2a/table1/none", 400, pair_correct=None)
+        made.rename(make_run_folder(tmp_path, job.name) / RUN_FILE)
         job.held_by, job.finished = None, True
         on_change(jobs)
 

@@ -152,8 +152,9 @@ def _failure(failed: Sequence[Job], count: int, results: Path) -> TrainingError:
 def _look_at_others(job: Job, results: Path) -> None:
     """Whether a job that waits has been done, or is being done, by another process."""
     folder = runs_folder(results) / job.name
+    held_by = lock_holder(folder)  # asked first: a run is finished before its lock is given back
     job.finished = is_finished(folder)
-    job.held_by = None if job.finished else lock_holder(folder)
+    job.held_by = None if job.finished else held_by
 
 
 def _start(job: Job, results: Path) -> Job:
