@@ -112,23 +112,23 @@ def write_tiny_clips(folder: Path, clips: int) -> None:
 def measure_join(download: str, data: str) -> Record:
     """Read, join, compare and write, everything but the decoding: each clip is given a made-up result."""
     from vidrepro.data.manifest import write_manifest
-    from vidrepro.data.scan.clips import Scan
-    from vidrepro.data.sources import engine, ssv2
-    from vidrepro.data.sources.checking import Checked
+    from vidrepro.data.scan.check_clip import Scan
+    from vidrepro.data.sources import prepare, ssv2
+    from vidrepro.data.sources.check_clips import Checked
     from vidrepro.data.sources.completeness import Completeness
 
     start, began = time.perf_counter(), time.process_time()
     folder = Path(data) / _DATASET
-    found = engine.read_download(ssv2, Path(download), folder, None)  # type: ignore[arg-type]
-    completeness = Completeness(_DATASET, found.catalogue, None, 1.0, engine.missing_clips(found))
-    entries = found.catalogue.entries
+    found = prepare.read_download(ssv2, Path(download), folder, None)  # type: ignore[arg-type]
+    completeness = Completeness(_DATASET, found.annotations, None, 1.0, prepare.missing_clips(found))
+    entries = found.annotations.entries
     if completeness.lost:
         raise DataError("the generated download was not read as a whole", given=completeness.lost[0].line())
     checked = Checked({})
     for place, entry in enumerate(entries):
         checked.scans[entry.id] = Scan(20 + place % 50, 12.0, 427, 240, 90_000 + place, f"{place:064x}")
-    info = engine.dataset_info(ssv2, found, folder, None, None)  # type: ignore[arg-type]
-    rows = [engine.manifest_row(completeness, one, found.located.media[one.id], checked) for one in entries]
+    info = prepare.dataset_info(ssv2, found, folder, None, None)  # type: ignore[arg-type]
+    rows = [prepare.manifest_row(completeness, one, found.located.media[one.id], checked) for one in entries]
     write_manifest(folder, rows, info | {"completeness": completeness.summary()})
     return {
         "seconds": time.perf_counter() - start,
@@ -140,8 +140,8 @@ def measure_join(download: str, data: str) -> Record:
 def measure_memory(folder: str) -> Record:
     """Memory of this process and of its worker over the check of many clips, beyond the first quarter of them."""
     from vidrepro.data.journal import Journal
-    from vidrepro.data.scan.clips import ClipFiles
-    from vidrepro.data.sources.checking import results_of
+    from vidrepro.data.scan.check_clip import ClipFiles
+    from vidrepro.data.sources.check_clips import results_of
 
     paths = sorted(Path(folder).glob("*.mp4"))
     own: list[int] = []
@@ -168,7 +168,7 @@ def measure_speed(folder: str, rounds: str) -> Record:
     """Clips a second of the check in one worker's thread, and of a loop that only decodes, in turns."""
     from vidrepro.cost.loaders import make_clips
     from vidrepro.data.containers import open_container
-    from vidrepro.data.scan.clips import ClipFiles, scan_clip
+    from vidrepro.data.scan.check_clip import ClipFiles, scan_clip
 
     manifest = make_clips(Path(folder), WHOLE)
     paths = [manifest.root / path for path in manifest.table["path"]]

@@ -95,7 +95,7 @@ def _score(correct: int, clips: int, pair_correct: int | None) -> dict[str, Any]
 
 
 def made_up_costs(paper: str = "m2a") -> dict[str, dict[str, Any]]:
-    """Costs of a paper's rows, in the form of `vidrepro.cost.papers.measure_paper`, with numbers that are not real."""
+    """Costs of a paper's rows, in the form of `vidrepro.cost.paper_costs.measure_paper`: its numbers are not real."""
     costs = {}
     for table in load_paper(paper).tables:
         for row in table.rows:

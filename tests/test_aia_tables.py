@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from vidrepro.ablation.setting import settings_of_tables
 from vidrepro.cli.app import app
-from vidrepro.cost.known import KnownCosts
-from vidrepro.cost.papers import measure_row
+from vidrepro.cost.costs_file import KnownCosts
+from vidrepro.cost.paper_costs import measure_row
 from vidrepro.data.sampling import eval_positions
 from vidrepro.errors import ConfigError
 from vidrepro.evaluation.scores import load_scores
@@ -148,7 +148,7 @@ def fake_cost(frames: int) -> dict[str, object]:
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vidrepro.cost.known.count", lambda network, clip: fake_cost(clip.frames))
+    monkeypatch.setattr("vidrepro.cost.costs_file.count", lambda network, clip: fake_cost(clip.frames))
 
 
 @pytest.mark.usefixtures("counted")

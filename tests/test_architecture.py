@@ -23,7 +23,7 @@ LEVELS = [
     {"runs", "experiments"},
     {"models", "data"},
     {"config"},
-    {"data_config", "mechanism_spec", "compositions", "devices", "finite", "locks", "pictures", "surroundings"},
+    {"clips_config", "mechanism_spec", "compositions", "devices", "finite", "locks", "pictures", "surroundings"},
     {"files", "terminal", "values"},
     {"errors"},
 ]

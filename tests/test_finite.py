@@ -21,12 +21,12 @@ from vidrepro.evaluation.probe_run import probe_run
 from vidrepro.evaluation.rerun import evaluate_run, load_trained
 from vidrepro.evaluation.scores import Scores, load_scores, save_scores
 from vidrepro.explain.attention_strip import show_attention
-from vidrepro.explain.clips import Network
 from vidrepro.explain.gradcam_strip import explain_clip
+from vidrepro.explain.shown_clips import Network
 from vidrepro.files import atomic_write_json, read_json
 from vidrepro.finite import require_finite
 from vidrepro.models import build_model
-from vidrepro.models.importing import import_checkpoint
+from vidrepro.models.released.importing import import_checkpoint
 from vidrepro.runs.checkpoint import load_checkpoint
 from vidrepro.runs.record import read_record, read_run
 from vidrepro.training.loop import Interrupted, Trainer

@@ -27,8 +27,8 @@ from vidrepro.evaluation.scores import Scores, save_scores
 from vidrepro.explain.animation import write_animation
 from vidrepro.explain.strip import StripRow, draw_strip
 from vidrepro.files import atomic_file, atomic_write_json, atomic_write_text
-from vidrepro.models.importing import Imported
-from vidrepro.models.report import LoadReport
+from vidrepro.models.load_report import LoadReport
+from vidrepro.models.released.importing import Imported
 from vidrepro.runs.checkpoint import load_checkpoint, save_checkpoint
 from vidrepro.training.execute import execute_run
 
@@ -199,7 +199,7 @@ def test_what_the_machine_refuses_is_never_a_defect(
     def refuse(*_: object, **__: object) -> None:
         raise fault
 
-    monkeypatch.setattr("vidrepro.report.runs.load_runs", refuse)
+    monkeypatch.setattr("vidrepro.report.finished_runs.load_runs", refuse)
     with pytest.raises(SystemExit) as end:
         main(["runs"])
     told = " ".join(capsys.readouterr().err.replace("│", " ").split())

@@ -14,7 +14,7 @@ from tests.command_line import invoke
 def test_probes_are_made_for_the_rows_that_ask_for_them_and_kept(
     toy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vidrepro.cost.papers.measure_paper", lambda *_, **__: [])  # costs take longest, and no part
+    monkeypatch.setattr("vidrepro.cost.paper_costs.measure_paper", lambda *_, **__: [])  # slow, and not tested here
     words = ["ablate", "stabn", "--table", "2", "--rows", "spatial,both-mean", "--dataset", "toy", "--preset", "tiny"]
     words += ["--data", toy_data, "--results", tmp_path, "--jobs", "1", "--json"]
     for text in ("train.epochs=1", "train.warmup_epochs=0", "train.batch_size=8", "model.backbone_options.width=4"):

@@ -17,10 +17,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from vidrepro.data_config import EVAL_CLIPS as EVAL_CLIPS
-from vidrepro.data_config import Count, Strict
-from vidrepro.data_config import DataConfig as DataConfig
-from vidrepro.data_config import Protocol as Protocol
+from vidrepro.clips_config import EVAL_CLIPS as EVAL_CLIPS
+from vidrepro.clips_config import Count, Strict
+from vidrepro.clips_config import DataConfig as DataConfig
+from vidrepro.clips_config import Protocol as Protocol
 from vidrepro.errors import ConfigError, ModelError, closest
 from vidrepro.files import fingerprint
 from vidrepro.mechanism_spec import composition_in_normal_form

@@ -16,7 +16,7 @@ from tests.conftest import make_toy_dataset
 from vidrepro.config import RunConfig
 from vidrepro.data.manifest import Manifest
 from vidrepro.errors import ConfigError
-from vidrepro.report.runs import load_runs
+from vidrepro.report.finished_runs import load_runs
 
 
 def changed(config: RunConfig, *, mechanism: str = "none", **data: Any) -> RunConfig:

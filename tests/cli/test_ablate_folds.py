@@ -82,7 +82,7 @@ def test_folds_that_cannot_be(more: tuple[str, ...], says: str, data: Path, tmp_
 def test_a_run_on_a_fold_trains_on_it_and_the_table_names_the_missing_ones(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vidrepro.cost.papers.measure_paper", lambda *_, **__: [])  # costs take longest, and no part
+    monkeypatch.setattr("vidrepro.cost.paper_costs.measure_paper", lambda *_, **__: [])  # slow, and not tested here
     (shown,) = ablate(data, tmp_path, "--folds", "split3", "--device", "cpu", "--jobs", "1", "--cache", "never")
     (record,) = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/run.json")]
     assert record["dataset"]["fold"] == "split3" and record["paper_setting"]["overrides"].count("data.fold=split3") == 1

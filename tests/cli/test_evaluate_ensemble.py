@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from tests.command_line import invoke, plain
 from tests.short_runs import MICRO, train_shortly
 from vidrepro.cli.app import app
-from vidrepro.cost.report import measure_model
+from vidrepro.cost.network_cost import measure_model
 from vidrepro.errors import ConfigError, ResultsError
 from vidrepro.evaluation.rerun import load_trained
 from vidrepro.evaluation.scores import load_scores

@@ -13,7 +13,7 @@ from fake_runs import made_up_costs, write_run
 from typer.testing import CliRunner, Result
 
 from vidrepro.cli.app import app
-from vidrepro.cost import papers
+from vidrepro.cost import paper_costs
 from vidrepro.data.manifest import load_manifest
 from vidrepro.errors import ConfigError, ResultsError, UnknownNameError
 from vidrepro.experiments import load_preset
@@ -40,7 +40,7 @@ def invoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, results: Path) -> It
     def measured(paper: Any, table: str, **_: Any) -> list[dict[str, Any]]:
         return [costs[row.id] for row in paper.table(table).rows]
 
-    monkeypatch.setattr(papers, "measure_paper", measured)
+    monkeypatch.setattr(paper_costs, "measure_paper", measured)
     monkeypatch.setenv("VIDREPRO_RESULTS", str(results))
     monkeypatch.setenv("VIDREPRO_DATA", str(tmp_path / "data"))
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from vidrepro.config import ModelConfig
-from vidrepro.cost.known import KnownCosts
+from vidrepro.cost.costs_file import KnownCosts
 from vidrepro.cost.macs import count_with_fvcore
 from vidrepro.experiments import load_paper
 from vidrepro.experiments.schema import CostInput

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from vidrepro.cost import call_counter, macs, report
+from vidrepro.cost import call_counter, macs, network_cost
 from vidrepro.cost.macs import attention_macs
-from vidrepro.cost.report import CostReport, measure_model
+from vidrepro.cost.network_cost import CostReport, measure_model
 
 
 class Toy(nn.Module):
@@ -249,4 +249,4 @@ def test_report_as_dict_is_plain_json(toy: CostReport) -> None:
 
     record = toy.as_dict()
     assert json.loads(json.dumps(record)) == record
-    assert math.isclose(record["gmacs_fvcore"], sum(record["by_operator"].values()) / report.GIGA)
+    assert math.isclose(record["gmacs_fvcore"], sum(record["by_operator"].values()) / network_cost.GIGA)

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from vidrepro.cli.measure import measure
 from vidrepro.config import ModelConfig
-from vidrepro.cost import known, papers
-from vidrepro.cost.papers import measure_paper, printed_cost
+from vidrepro.cost import costs_file, paper_costs
+from vidrepro.cost.paper_costs import measure_paper, printed_cost
 from vidrepro.errors import ConfigError, UnknownNameError, VidreproError
 from vidrepro.experiments import Paper, load_paper
 from vidrepro.experiments.schema import CostInput
@@ -54,13 +54,13 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def networks_measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The mechanisms of the networks that are really measured."""
     done: list[str] = []
-    original = known.count
+    original = costs_file.count
 
-    def counting(network: ModelConfig, clip: CostInput) -> known.Record:
+    def counting(network: ModelConfig, clip: CostInput) -> costs_file.Record:
         done.append(f"{network.backbone} {network.mechanism} {network.temporal_shift}")
         return original(network, clip)
 
-    monkeypatch.setattr(known, "count", counting)
+    monkeypatch.setattr(costs_file, "count", counting)
     return done
 
 
@@ -168,7 +168,7 @@ def test_kept_costs_are_not_used_for_anything_else(
     first = measure_paper(one_row, "I", results=tmp_path)
     paper = one_row
     if change == "code":
-        monkeypatch.setattr(known, "_code_fingerprint", lambda: "other")
+        monkeypatch.setattr(costs_file, "_code_fingerprint", lambda: "other")
     elif change == "clip":
         paper = replace(one_row, cost_input=CostInput(frames=2, size=64, classes=5))
     else:
@@ -252,7 +252,7 @@ def test_every_printed_cost_is_met(table: str) -> None:
 def test_command_prints_numbers_rules_and_reasons(
     run: Callable[..., tuple[str, str]], small_paper: Paper, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(papers, "load_paper", lambda name: small_paper)
+    monkeypatch.setattr(paper_costs, "load_paper", lambda name: small_paper)
     stdout, _ = run("m2a", "--table", "I,III", "--results", str(kept))
     records = measure_paper(small_paper, "I,III", results=kept)
     as_json, errors = run("m2a", "--table", "I,III", "--results", str(kept), "--json")

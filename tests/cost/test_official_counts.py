@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from vidrepro.config import ModelConfig
-from vidrepro.cost.known import KnownCosts
+from vidrepro.cost.costs_file import KnownCosts
 from vidrepro.cost.printed_convention import rule_for_cell, rule_named
 from vidrepro.experiments import load_paper
 from vidrepro.experiments.schema import CostInput, CountedCost

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils import flop_counter
 from torchvision.ops import DeformConv2d
 
-from vidrepro.cost.report import CrossCheck, measure_model
+from vidrepro.cost.network_cost import CrossCheck, measure_model
 from vidrepro.cost.torch_counter import TorchCount, counting_with_torch
 
 aten = torch.ops.aten

@@ -10,8 +10,8 @@ import av
 import numpy as np
 from PIL import Image
 
-from vidrepro.data.check import describe_sequence
 from vidrepro.data.frames import write_video
+from vidrepro.data.verify_files import describe_sequence
 from vidrepro.files import file_digest
 
 INFO = {"name": "toy", "root": ".", "classes": ["left", "right"], "label_order": "as listed", "version": "1"}

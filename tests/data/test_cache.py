@@ -18,7 +18,7 @@ from sample_clips import INFO, positions_of
 from vidrepro.data.cache import FrameCache, cache_bytes, open_cache
 from vidrepro.data.frames import read_clip
 from vidrepro.data.manifest import Manifest, load_manifest, write_manifest
-from vidrepro.data.table import iterate_clips
+from vidrepro.data.manifest_rows import iterate_clips
 from vidrepro.errors import ConfigError, DataError, DecodeError, ManifestError, ResultsError
 
 MakeDataset = Callable[..., Manifest]

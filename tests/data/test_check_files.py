@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from vidrepro.data.check import check_files, require_files
 from vidrepro.data.manifest import Manifest
+from vidrepro.data.verify_files import check_files, require_files
 from vidrepro.errors import ManifestError
 
 MakeDataset = Callable[..., Manifest]

@@ -16,7 +16,7 @@ from vidrepro.data.encode import write_video
 from vidrepro.data.frames import read_video
 from vidrepro.data.loading import ClipDataset, make_loader
 from vidrepro.data.manifest import Manifest, load_manifest, write_manifest
-from vidrepro.data.order import clip_rng, epoch_order
+from vidrepro.data.randomness import clip_rng, epoch_order
 from vidrepro.errors import ConfigError, DataError, DecodeError, ManifestError, UnknownNameError
 
 CLASSES = ["go left", "go right", "stay"]

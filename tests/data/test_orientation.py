@@ -16,15 +16,15 @@ from PIL import Image
 from sample_clips import INFO, encode_video, moving_frames, video_row
 
 from vidrepro.data.cache import open_cache
-from vidrepro.data.check import check_files
 from vidrepro.data.contact_sheet import write_contact_sheet
 from vidrepro.data.frames import decoded_video, inspect_video, probe_video, read_clip, read_video
+from vidrepro.data.image_sequences import read_sequence
 from vidrepro.data.manifest import load_manifest, write_manifest
 from vidrepro.data.orientation import of_matrix
-from vidrepro.data.pictures import read_sequence
-from vidrepro.data.scan.clips import ClipFiles, scan_clip
+from vidrepro.data.scan.check_clip import ClipFiles, scan_clip
 from vidrepro.data.scan.reencode import CopyJob, Encoding, copy_clip
 from vidrepro.data.segments import tsm_test
+from vidrepro.data.verify_files import check_files
 from vidrepro.errors import ManifestError
 from vidrepro.files import atomic_write_json
 

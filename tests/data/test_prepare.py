@@ -21,16 +21,16 @@ import typer
 from typer.testing import CliRunner
 
 from vidrepro.cli.prepare import prepare as prepare_command
-from vidrepro.data.check import check_files
 from vidrepro.data.frames import probe_video, read_clip
 from vidrepro.data.known import OFFICIAL, SOURCES
 from vidrepro.data.manifest import Journal, Manifest, load_manifest
 from vidrepro.data.sources import describe_all, find_source
 from vidrepro.data.sources.contract import Options
 from vidrepro.data.sources.synthetic import PreparationInterrupted, prepare_synthetic
-from vidrepro.data.synthetic.annotations import load_annotations
 from vidrepro.data.synthetic.generator import render_clip
+from vidrepro.data.synthetic.ground_truth import load_annotations
 from vidrepro.data.synthetic.presets import PRESETS
+from vidrepro.data.verify_files import check_files
 from vidrepro.errors import ConfigError, DataError, ManifestError, ResultsError, UnknownNameError, VidreproError
 
 TOY = replace(PRESETS["tiny"], clips=(("train", 4), ("val", 1)), side=32)  # 40 clips

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from vidrepro.data.frames import read_video, write_video
 from vidrepro.data.synthetic import generator, presets
-from vidrepro.data.synthetic.annotations import load_annotations, save_annotations
 from vidrepro.data.synthetic.draws import Draws, clip_generator, draw
 from vidrepro.data.synthetic.generator import plan_clips, render_clip
+from vidrepro.data.synthetic.ground_truth import load_annotations, save_annotations
 from vidrepro.data.synthetic.presets import PRESETS, Preset, find_preset
-from vidrepro.data.synthetic.render import render
+from vidrepro.data.synthetic.rasterise import render
 from vidrepro.data.synthetic.scenes import ACTIONS
 from vidrepro.data.synthetic.shapes import THINGS, Shape
 from vidrepro.data.synthetic.stage import stage

@@ -26,7 +26,7 @@ from vidrepro.explain.attention_energy import (
     some_clips,
     summary,
 )
-from vidrepro.explain.clips import Network
+from vidrepro.explain.shown_clips import Network
 
 PRESET = Preset(
     name="tinier",

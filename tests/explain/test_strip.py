@@ -11,7 +11,7 @@ from matplotlib import colormaps
 from PIL import Image
 
 from vidrepro.explain import strip
-from vidrepro.explain.clips import file_stem
+from vidrepro.explain.shown_clips import file_stem
 from vidrepro.explain.strip import StripRow, draw_strip, overlay
 
 

@@ -20,7 +20,7 @@ from vidrepro.data.synthetic.presets import PRESETS
 from vidrepro.devices import choose_device
 from vidrepro.errors import ConfigError, ModelError, UnknownNameError
 from vidrepro.explain.attention_energy import object_masks
-from vidrepro.explain.clips import Network, load_networks
+from vidrepro.explain.shown_clips import Network, load_networks
 from vidrepro.explain.zoom import ShownZoom, show_zoom
 from vidrepro.explain.zoom_strip import COLOURS, rows_of, with_grid, with_peaks
 from vidrepro.report.run_sets import find_one_run

@@ -15,7 +15,7 @@ from vidrepro.models import VideoClassifier, build_mechanism, build_model, mecha
 from vidrepro.models.backbones.resnet import ResNet
 from vidrepro.models.insertion import places
 from vidrepro.models.mechanisms import parse_spec, resolve_mechanism
-from vidrepro.models.naming import file_names
+from vidrepro.models.released.naming import file_names
 from vidrepro.models.weights import load_file
 
 OFFICIAL = {"pool_order": "max_mean", "position": "after_inner_norm"}

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from vidrepro.errors import CheckpointError, ModelError
 from vidrepro.models import VideoClassifier, build_mechanism, build_model
-from vidrepro.models.importing import fitting_mechanisms, import_checkpoint
-from vidrepro.models.naming import layout_of
-from vidrepro.models.official import load_official_state, released_names
+from vidrepro.models.released.checkpoints import load_official_state, released_names
+from vidrepro.models.released.importing import fitting_mechanisms, import_checkpoint
+from vidrepro.models.released.naming import layout_of
 
 # The released networks' names -> ours, and the golden file with their keys: C2D and TSM have the same ones, CinST and
 # STinC too, and two modules in parallel have those of a cascade.

@@ -16,8 +16,8 @@ from vidrepro.config import RunConfig
 from vidrepro.data.manifest import Manifest
 from vidrepro.errors import CheckpointError, ModelError
 from vidrepro.models import VideoClassifier, build_model
-from vidrepro.models.layout import to_channels_last
-from vidrepro.models.official import load_official_state
+from vidrepro.models.memory_format import to_channels_last
+from vidrepro.models.released.checkpoints import load_official_state
 from vidrepro.training.loop import Trainer
 
 FIRST_CONVS = [f"layer{stage}.{block}.conv1" for stage in (1, 2, 3, 4) for block in (0, 1)]

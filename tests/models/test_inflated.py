@@ -12,11 +12,11 @@ import torchvision
 from torch import nn
 from torchvision.models import WeightsEnum
 
-from vidrepro.cost.report import CostReport, measure_model
+from vidrepro.cost.network_cost import CostReport, measure_model
 from vidrepro.cost.torch_counter import counting_with_torch
 from vidrepro.errors import ModelError
 from vidrepro.models import VideoClassifier, build_model
-from vidrepro.models.naming import file_names
+from vidrepro.models.released.naming import file_names
 
 NETWORKS = ("i3d-resnet50", "c3d-resnet50")
 NARROW: dict[str, Any] = {"width": 4, "stem": "small2"}

@@ -10,7 +10,7 @@ import torch
 from parity_tools import assert_summary_matches, read_parity
 
 from vidrepro.models import build_mechanism, build_model
-from vidrepro.models.official import load_official_state
+from vidrepro.models.released.checkpoints import load_official_state
 
 ALTERNATIVES: dict[str, dict[str, Any]] = {
     "motion_wraparound": {"boundary": "first"},

@@ -8,7 +8,7 @@ from parity_tools import read_parity
 
 from vidrepro.errors import CheckpointError, ModelError, UnknownNameError
 from vidrepro.models import VideoClassifier, build_mechanism, build_model
-from vidrepro.models.official import load_official_state
+from vidrepro.models.released.checkpoints import load_official_state
 
 
 @pytest.fixture(scope="module")

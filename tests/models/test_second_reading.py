@@ -19,7 +19,7 @@ from parity_tools import assert_summary_matches, fill, read_parity
 from torch import Tensor, nn
 
 from vidrepro.models import VideoClassifier, build_mechanism, build_model
-from vidrepro.models.official import load_official_state, released_names
+from vidrepro.models.released.checkpoints import load_official_state, released_names
 from vidrepro.models.taps import taps_of
 
 FRAMES = 8

@@ -10,7 +10,7 @@ import torchvision
 from torch import nn
 from torchvision.models import WeightsEnum
 
-from vidrepro.cost.report import measure_model
+from vidrepro.cost.network_cost import measure_model
 from vidrepro.cost.torch_counter import counting_with_torch
 from vidrepro.errors import ModelError
 from vidrepro.models import VideoClassifier, build_model

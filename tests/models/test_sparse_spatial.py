@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from benchmarks.attention_step import attention_task
 from tests.short_runs import TCNN, train_shortly
 from vidrepro.config import TrainConfig
-from vidrepro.cost.report import measure_model
+from vidrepro.cost.network_cost import measure_model
 from vidrepro.errors import CheckpointError, ModelError
 from vidrepro.models import build_model
 from vidrepro.models.networks.sparse_options import OPTIONS

@@ -19,7 +19,7 @@ from vidrepro.config import ModelConfig, RunConfig
 from vidrepro.data.manifest import Manifest
 from vidrepro.errors import CheckpointError, ModelError, UnknownNameError
 from vidrepro.models import build_mechanism, build_model, check_config
-from vidrepro.models.layout import to_channels_last
+from vidrepro.models.memory_format import to_channels_last
 from vidrepro.models.networks.stabn import STABN
 from vidrepro.models.networks.stabn_parts import OPTIONS, VARIANTS
 from vidrepro.models.taps import taps_of

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from vidrepro.cli.app import app
 from vidrepro.errors import CheckpointError, ModelError
 from vidrepro.models import VideoClassifier, build_mechanism, build_model
-from vidrepro.models.importing import fitting_mechanisms, import_checkpoint
-from vidrepro.models.official import load_official_state
+from vidrepro.models.released.checkpoints import load_official_state
+from vidrepro.models.released.importing import fitting_mechanisms, import_checkpoint
 
 KEY_LISTS = {
     "stabn_r50_64_scaled": "slow-r50",

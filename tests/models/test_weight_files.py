@@ -18,7 +18,7 @@ from torch import nn
 from vidrepro.__main__ import main
 from vidrepro.errors import CheckpointError
 from vidrepro.models import build_model
-from vidrepro.models.importing import import_checkpoint
+from vidrepro.models.released.importing import import_checkpoint
 from vidrepro.models.weight_files import read_checkpoint, read_state_dict
 
 State = dict[str, torch.Tensor]
@@ -285,6 +285,6 @@ def test_cut_safetensors_are_refused(tmp_path: Path, state: State, cut: int) -> 
 def test_two_names_that_differ_only_in_a_wrapper_are_kept_apart(tmp_path: Path) -> None:
     state = {"_orig_mod.w": torch.zeros(1), "w": torch.ones(1)}
     assert read_state_dict(save(tmp_path, state)).tensors.keys() == state.keys()
-    from vidrepro.models.loading import strip_wrappers
+    from vidrepro.models.load_tensors import strip_wrappers
 
     assert strip_wrappers(state).keys() == state.keys()

@@ -13,8 +13,8 @@ from fake_scores import give_scores
 
 from vidrepro.experiments import load_paper
 from vidrepro.experiments.schema import Comparison
+from vidrepro.report.finished_runs import load_runs
 from vidrepro.report.grid import Grid, TableReport
-from vidrepro.report.runs import load_runs
 from vidrepro.report.verdicts import FAILS, HOLDS, UNCLEAR, judge
 from vidrepro.report.write import report_tables
 from vidrepro.runs.record import RunRecord, Score

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from fake_runs import write_run
 
-from vidrepro.cost.known import KnownCosts
+from vidrepro.cost.costs_file import KnownCosts
 from vidrepro.experiments import Paper, load_paper
 from vidrepro.experiments.schema import CostInput
 from vidrepro.report.describe import describe_effect
 from vidrepro.report.effects import difference_effects
-from vidrepro.report.runs import load_runs
+from vidrepro.report.finished_runs import load_runs
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from vidrepro.errors import ResultsError
 from vidrepro.experiments import load_paper
 from vidrepro.report import figures
+from vidrepro.report.finished_runs import load_runs
 from vidrepro.report.grid import TableReport
-from vidrepro.report.runs import load_runs
 from vidrepro.report.write import report_tables
 
 

@@ -12,9 +12,9 @@ from fake_runs import made_up_costs, write_run
 
 from vidrepro.experiments import load_paper
 from vidrepro.report.figures import draw_table
+from vidrepro.report.finished_runs import load_runs
 from vidrepro.report.grid import Grid, TableReport
 from vidrepro.report.render import csv_text
-from vidrepro.report.runs import load_runs
 from vidrepro.report.write import report_tables
 
 FOLDS = ("split1", "split2", "split3")

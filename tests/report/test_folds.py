@@ -12,8 +12,8 @@ from fake_runs import change_record, made_up_costs, write_run
 from vidrepro.data.sources.lists import OFFICIAL_FOLDS
 from vidrepro.errors import ResultsError
 from vidrepro.experiments import load_paper
+from vidrepro.report.finished_runs import load_runs
 from vidrepro.report.folds import fold_mean
-from vidrepro.report.runs import load_runs
 from vidrepro.report.write import report_tables
 from vidrepro.runs.record import RunRecord
 

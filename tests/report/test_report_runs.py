@@ -6,7 +6,7 @@ import pytest
 from fake_runs import change_record, write_run
 
 from vidrepro.errors import ResultsError
-from vidrepro.report.runs import load_runs
+from vidrepro.report.finished_runs import load_runs
 
 
 def test_runs_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:

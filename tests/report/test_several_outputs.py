@@ -10,8 +10,8 @@ import pytest
 from fake_runs import change_record, made_up_costs, write_run
 
 from vidrepro.experiments import load_paper
+from vidrepro.report.finished_runs import load_runs
 from vidrepro.report.grid import Grid, TableReport
-from vidrepro.report.runs import load_runs
 from vidrepro.report.verdicts import FAILS, HOLDS
 from vidrepro.report.write import report_tables
 

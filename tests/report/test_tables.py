@@ -13,10 +13,10 @@ from fake_runs import change_record, made_up_costs, write_run
 
 from vidrepro.errors import ResultsError, UnknownNameError
 from vidrepro.experiments import load_paper, load_preset
+from vidrepro.report.finished_runs import load_runs
 from vidrepro.report.grid import Grid, TableReport
 from vidrepro.report.printed_cells import truncation
 from vidrepro.report.render import FORMATS, csv_text, markdown
-from vidrepro.report.runs import load_runs
 from vidrepro.report.write import check_formats, report_tables, write_report
 
 

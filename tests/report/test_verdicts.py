@@ -13,10 +13,10 @@ from fake_runs import made_up_costs, write_run
 from vidrepro.config import RunConfig
 from vidrepro.experiments import load_paper
 from vidrepro.experiments.schema import Comparison
+from vidrepro.report.finished_runs import load_runs
 from vidrepro.report.grid import Grid, TableReport
 from vidrepro.report.own_rows import with_own_rows
 from vidrepro.report.render import FORMATS
-from vidrepro.report.runs import load_runs
 from vidrepro.report.statistics import CLIPS, PAIRED_SEEDS, SEPARATE_SEEDS, gap, rank_correlation
 from vidrepro.report.verdicts import cost_sentences, judge
 from vidrepro.report.write import report_tables

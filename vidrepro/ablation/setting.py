@@ -59,8 +59,8 @@ class Setting:
         Raises:
             ManifestError: if it is not prepared, malformed, or does not describe what lies on disk.
         """
-        from vidrepro.data.check import require_files
         from vidrepro.data.manifest import load_manifest
+        from vidrepro.data.verify_files import require_files
 
         manifest = load_manifest(self.dataset, self.data)
         require_files(manifest)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from vidrepro.explain.clips import Network
+    from vidrepro.explain.shown_clips import Network
 
 Run = Annotated[str, typer.Argument(help="A run, or an experiment (m2a/table1/m2a): its run with --seed.")]
 Clips = Annotated[list[str], typer.Argument(help="Ids of clips, as in the dataset's manifest.csv.")]
@@ -52,7 +52,7 @@ def networks_of(
         VidreproError: see `find_one_run` and `load_networks`.
     """
     from vidrepro.devices import choose_device
-    from vidrepro.explain.clips import load_networks
+    from vidrepro.explain.shown_clips import load_networks
     from vidrepro.report.run_sets import find_one_run
 
     sets = [find_one_run(results, name, seed=seed, dataset=dataset, preset=preset) for name in runs]

@@ -55,7 +55,7 @@ def import_checkpoint(
     from vidrepro.cli.output import console, print_json
     from vidrepro.config import parse_override
     from vidrepro.errors import CheckpointError
-    from vidrepro.models import importing
+    from vidrepro.models.released import importing
 
     if out.resolve() == file.resolve():
         raise CheckpointError("the import would overwrite the released file", given=out, hint="choose another --out")

@@ -135,7 +135,7 @@ def _measure_paper(
     from rich.text import Text
 
     from vidrepro.cli.output import console
-    from vidrepro.cost.papers import measure_paper
+    from vidrepro.cost.paper_costs import measure_paper
 
     with console(for_json=True).status("counting") as status:
         return measure_paper(
@@ -152,7 +152,7 @@ def _save_costs(paper: str, table: str | None, overrides: list[str] | None) -> N
     from rich.text import Text
 
     from vidrepro.cli.output import console
-    from vidrepro.cost.papers import save_costs
+    from vidrepro.cost.paper_costs import save_costs
     from vidrepro.errors import ConfigError
     from vidrepro.experiments import load_paper
 

@@ -218,9 +218,9 @@ def _verify(name: str, data: Path | None, *, json: bool) -> None:
     from vidrepro import files
     from vidrepro.cli.output import console, print_json
     from vidrepro.cli.progress import progress_bars
-    from vidrepro.data.check import check_files
     from vidrepro.data.known import SOURCES, prepare_command
     from vidrepro.data.manifest import load_manifest
+    from vidrepro.data.verify_files import check_files
 
     manifest = load_manifest(name, files.data_folder(data))
     with progress_bars() as bar:

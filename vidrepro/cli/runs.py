@@ -20,7 +20,7 @@ def runs(results: options.Results = None, json: options.Json = False) -> None:
     from vidrepro import files
     from vidrepro.cli.output import console, print_json
     from vidrepro.report.describe import describe_run
-    from vidrepro.report.runs import load_runs
+    from vidrepro.report.finished_runs import load_runs
     from vidrepro.runs.folder import lock_holder, runs_folder
 
     folder = files.results_folder(results)

@@ -113,10 +113,10 @@ def show(
 
 
 def _differences(out: Console, paper: Paper, results: Path) -> list[dict[str, Any]]:
-    from vidrepro.cost.known import KnownCosts
+    from vidrepro.cost.costs_file import KnownCosts
     from vidrepro.report.describe import describe_differences
     from vidrepro.report.effects import difference_effects
-    from vidrepro.report.runs import load_runs
+    from vidrepro.report.finished_runs import load_runs
 
     runs, costs = load_runs(results).runs, KnownCosts(results, paper)
 

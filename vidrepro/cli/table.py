@@ -81,10 +81,10 @@ def write_tables(
         json: print JSON on stdout instead of tables.
     """
     from vidrepro.cli.output import console, print_json
-    from vidrepro.cost.papers import measure_paper
+    from vidrepro.cost.paper_costs import measure_paper
     from vidrepro.experiments import load_paper, load_preset
+    from vidrepro.report.finished_runs import load_runs
     from vidrepro.report.own_rows import with_own_rows
-    from vidrepro.report.runs import load_runs
     from vidrepro.report.verdicts import with_tables_compared
     from vidrepro.report.write import check_formats, report_tables, write_report
 

@@ -151,7 +151,7 @@ def _training_step(config: RunConfig, classes: int, batch: int, device: torch.de
 
     from vidrepro.data.augment import normalise
     from vidrepro.models import build_from_config
-    from vidrepro.models.layout import to_channels_last
+    from vidrepro.models.memory_format import to_channels_last
 
     data = config.data
     model = build_from_config(config.model, frames=data.frames, classes=classes, pretrained=False).to(device)

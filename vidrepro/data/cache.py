@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from vidrepro.data.cache_build import Progress, write_pixels
 from vidrepro.data.manifest import Manifest
+from vidrepro.data.manifest_rows import Clip, iterate_clips
 from vidrepro.data.positions import checked_positions
-from vidrepro.data.table import Clip, iterate_clips
 from vidrepro.errors import ConfigError, DataError, ResultsError
 from vidrepro.files import atomic_path, atomic_write_json, not_writable
 from vidrepro.locks import ProcessLock

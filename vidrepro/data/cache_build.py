@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vidrepro.data.frames import read_clip
-from vidrepro.data.table import Clip
+from vidrepro.data.manifest_rows import Clip
 from vidrepro.data.workers import end_with_parent
 from vidrepro.errors import DataError
 

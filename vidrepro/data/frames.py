@@ -32,8 +32,8 @@ from vidrepro.data.containers import check_complete, check_extension, open_conta
 from vidrepro.data.decode_errors import cannot_open, check_file, check_size, of_clip, size_changes, too_short
 from vidrepro.data.decoding import Decoded, decoded, decoded_again, other_decoder, strict_option
 from vidrepro.data.encode import write_video
+from vidrepro.data.image_sequences import read_sequence, sequence_file
 from vidrepro.data.orientation import Orientation, of_frame
-from vidrepro.data.pictures import read_sequence, sequence_file
 from vidrepro.data.positions import distinct_positions
 from vidrepro.data.rates import mean_rate
 from vidrepro.errors import DecodeError, ManifestError

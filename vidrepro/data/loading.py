@@ -28,7 +28,7 @@ from vidrepro.data.cache import FrameCache
 from vidrepro.data.decode_errors import of_clip
 from vidrepro.data.frames import read_clip
 from vidrepro.data.manifest import Manifest
-from vidrepro.data.order import BatchKey, EpochBatches, clip_rng
+from vidrepro.data.randomness import BatchKey, EpochBatches, clip_rng
 from vidrepro.data.sampling import eval_positions, train_positions
 from vidrepro.errors import ConfigError, DataError, VidreproError
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from vidrepro.data.dataset_info import MEANING, READING, check_info, complete_info, read_info
 from vidrepro.data.journal import Journal, has_journal, remove_journal
 from vidrepro.data.known import SOURCES, how_to_prepare, prepare_command
-from vidrepro.data.table import (
+from vidrepro.data.manifest_rows import (
     COLUMNS,
     SPLITS,
     Clip,

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 
 from vidrepro.config import DataConfig, Protocol, RunConfig
 from vidrepro.data.cache import open_cache
-from vidrepro.data.check import require_files
 from vidrepro.data.loading import ClipDataset
 from vidrepro.data.manifest import Manifest, load_manifest
+from vidrepro.data.verify_files import require_files
 from vidrepro.devices import choose_device
 from vidrepro.errors import CheckpointError, ConfigError, ManifestError
 from vidrepro.evaluation.evaluate import evaluate

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from vidrepro.data_config import Protocol
+from vidrepro.clips_config import Protocol
 from vidrepro.errors import ConfigError, UnknownNameError, closest, unknown_name
 from vidrepro.experiments.schema import (
     Cell,

@@ -274,7 +274,7 @@ class CostInput(_Strict):
 
 
 class CountedCost(_Strict):
-    """One network's cost, as `vidrepro.cost.report.CostReport` has it."""
+    """One network's cost, as `vidrepro.cost.network_cost.CostReport` has it."""
 
     frames: int
     size: int

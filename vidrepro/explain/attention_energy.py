@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidrepro.data.dataset_info import is_embedded
-from vidrepro.data.synthetic.annotations import Annotations, load_annotations
 from vidrepro.data.synthetic.draws import GENERATOR_VERSION
 from vidrepro.data.synthetic.generator import render_clip
+from vidrepro.data.synthetic.ground_truth import Annotations, load_annotations
 from vidrepro.data.synthetic.presets import Preset
 from vidrepro.errors import DataError, ModelError
 from vidrepro.evaluation.paired import CONFIDENCE, RESAMPLES
 from vidrepro.explain.attention_strip import ShownAttention, show_attention
-from vidrepro.explain.clips import Network, ShownClip
+from vidrepro.explain.shown_clips import Network, ShownClip
 
 MAIN = "main"
 

@@ -15,9 +15,9 @@ from vidrepro.errors import ConfigError, unknown_name
 from vidrepro.explain.attention import AttentionMap, ClipAttention, read_attention, taps_to_show
 from vidrepro.explain.chosen_frames import check_frames
 from vidrepro.explain.clip_files import ClipPicture, write_clip
-from vidrepro.explain.clips import Network, ShownClip, file_stem
 from vidrepro.explain.gradcam import BACKBONE
 from vidrepro.explain.scaling import SCALES, scale_maps, scale_weights
+from vidrepro.explain.shown_clips import Network, ShownClip, file_stem
 from vidrepro.explain.strip import PALETTES, BarRow, StripRow
 
 MOST_ROWS = 8

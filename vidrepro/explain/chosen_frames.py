@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vidrepro.errors import ConfigError
-from vidrepro.explain.clips import Network
+from vidrepro.explain.shown_clips import Network
 
 USUAL_FRAMES = 8  # of a longer clip so many are in the picture
 

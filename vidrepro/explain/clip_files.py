@@ -11,7 +11,7 @@ import numpy as np
 
 from vidrepro.explain.animation import compose, frame_rate, write_animation
 from vidrepro.explain.chosen_frames import usual_frames
-from vidrepro.explain.clips import Network, ShownClip
+from vidrepro.explain.shown_clips import Network, ShownClip
 from vidrepro.explain.strip import BarRow, Palette, StripRow, draw_strip
 from vidrepro.files import atomic_file
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from vidrepro.errors import unknown_name
-from vidrepro.explain.clips import Network, ShownClip, file_stem
 from vidrepro.explain.gradcam import GradCam, default_layer, find_layer, grad_cam
+from vidrepro.explain.shown_clips import Network, ShownClip, file_stem
 from vidrepro.explain.strip import StripRow, draw_strip
 from vidrepro.files import atomic_file
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from vidrepro.errors import ModelError
 from vidrepro.explain.attention_energy import object_masks, objects_known
-from vidrepro.explain.clips import Network, ShownClip
+from vidrepro.explain.shown_clips import Network, ShownClip
 from vidrepro.models.networks.saliency import resample
 from vidrepro.models.networks.sparse_spatial import SparseSpatialNetwork, Zoom
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from vidrepro.explain.animation import PANEL
 from vidrepro.explain.clip_files import ClipPicture, write_clip
-from vidrepro.explain.clips import file_stem
+from vidrepro.explain.shown_clips import file_stem
 from vidrepro.explain.strip import PALETTES, StripRow, overlay
 from vidrepro.explain.zoom import BRANCH_NAMES, BRANCHES, ShownZoom
 

@@ -9,8 +9,8 @@ from vidrepro.models.build import (
     module_names,
 )
 from vidrepro.models.classifier import VideoClassifier
+from vidrepro.models.load_report import LoadReport
 from vidrepro.models.mechanisms import build_mechanism, takes_option
-from vidrepro.models.report import LoadReport
 
 __all__ = [
     "LoadReport",

@@ -11,6 +11,7 @@ from vidrepro.config import START_RUN, ModelConfig
 from vidrepro.errors import ModelError, UnknownNameError, closest, unknown_name
 from vidrepro.models.backbones import BACKBONES, backbone_entry, build_backbone, resolve_backbone
 from vidrepro.models.classifier import HEAD_STD, VideoClassifier
+from vidrepro.models.declared_options import is_number, require_positive_integer, require_switch
 from vidrepro.models.insertion import insert
 from vidrepro.models.mechanisms import (
     MECHANISMS,
@@ -22,7 +23,6 @@ from vidrepro.models.mechanisms import (
     resolve_mechanism,
     split_temporal_shift,
 )
-from vidrepro.models.options import is_number, require_positive_integer, require_switch
 from vidrepro.models.weights import check_weights, load_file, load_imagenet
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from vidrepro.errors import ModelError
-from vidrepro.models.mechanisms.frames import split_frames
-from vidrepro.models.report import LoadReport
+from vidrepro.models.load_report import LoadReport
+from vidrepro.models.mechanisms.clip_frames import split_frames
 
 Insertions = dict[str, tuple[str, ...]]  # a layer that got company, by its name, and the names of its parts
 

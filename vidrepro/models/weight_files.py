@@ -23,7 +23,7 @@ from torch import Tensor
 
 from vidrepro.errors import CheckpointError
 from vidrepro.files import unexpanded
-from vidrepro.models.provenance import RECORD
+from vidrepro.models.released.provenance import RECORD
 
 # Where training code keeps a network, the first found is taken; averages of weights only where there is nothing else.
 ENTRIES = (

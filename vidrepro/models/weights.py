@@ -16,11 +16,11 @@ from torchvision.models import WeightsEnum
 from vidrepro.errors import CheckpointError, ModelError
 from vidrepro.models.backbones import BACKBONES
 from vidrepro.models.classifier import VideoClassifier
-from vidrepro.models.loading import compare, load, readings, strip_wrappers
-from vidrepro.models.naming import file_names, is_file_head, is_head, is_inserted, layout_of, plain_file_names
+from vidrepro.models.load_report import LoadReport
+from vidrepro.models.load_tensors import compare, load, readings, strip_wrappers
 from vidrepro.models.networks.stabn_released import dead_keys
-from vidrepro.models.provenance import check_record
-from vidrepro.models.report import LoadReport
+from vidrepro.models.released.naming import file_names, is_file_head, is_head, is_inserted, layout_of, plain_file_names
+from vidrepro.models.released.provenance import check_record
 from vidrepro.models.weight_files import read_state_dict, require_file
 
 
@@ -95,10 +95,10 @@ def load_file(model: VideoClassifier, path: Path) -> LoadReport:
     """Load a file's weights into the network.
 
     The file holds this very network, or its backbone alone: by our names, torchvision's, or those of a layout of
-    `vidrepro.models.naming`, in front of which wrappers may stand (`vidrepro.models.loading.readings`). A training
-    checkpoint's entry is found (`vidrepro.models.weight_files`). The linear layer may be missing or of another number
-    of classes, and, if the file holds a backbone alone, the mechanisms are missing: they keep their random start, and
-    the report says so. 2-D kernels are inflated where the network's are 3-D.
+    `vidrepro.models.released.naming`, in front of which wrappers may stand (`vidrepro.models.load_tensors.readings`).
+    A training checkpoint's entry is found (`vidrepro.models.weight_files`). The linear layer may be missing or of
+    another number of classes, and, if the file holds a backbone alone, the mechanisms are missing: they keep their
+    random start, and the report says so. 2-D kernels are inflated where the network's are 3-D.
 
     A file of `vidrepro import-checkpoint` is loaded only into the network it was imported for.
 

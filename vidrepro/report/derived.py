@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vidrepro.data_config import Protocol
+from vidrepro.clips_config import Protocol
 from vidrepro.errors import VidreproError
 from vidrepro.evaluation.probe_records import CHECKPOINT, probe_record
 from vidrepro.evaluation.scores import scores_path

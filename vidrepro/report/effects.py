@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from vidrepro.cost.known import KnownCosts
-from vidrepro.cost.papers import measure_effect
+from vidrepro.cost.costs_file import KnownCosts
+from vidrepro.cost.paper_costs import measure_effect
 from vidrepro.experiments import Paper, Row
 from vidrepro.experiments.schema import Difference, Effect
 from vidrepro.report.sections import SettingKey, find_runs

@@ -9,7 +9,7 @@ from pathlib import Path
 from vidrepro.errors import ConfigError, ResultsError, UnknownNameError, unknown_name
 from vidrepro.experiments import Row, find_row, load_paper, paper_names
 from vidrepro.report.describe import network_text
-from vidrepro.report.runs import load_runs
+from vidrepro.report.finished_runs import load_runs
 from vidrepro.report.sections import SettingKey, collect_sections
 from vidrepro.runs.folder import RUN_FILE, find_run, runs_folder
 from vidrepro.runs.record import RunRecord, read_run

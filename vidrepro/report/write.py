@@ -11,11 +11,11 @@ from pathlib import Path
 from vidrepro.errors import unknown_name
 from vidrepro.experiments import EMBEDDED_DATASET, Paper, Table, choose_places, default_preset
 from vidrepro.files import atomic_write_text
+from vidrepro.report.finished_runs import RunCollection
 from vidrepro.report.grid import TableReport
 from vidrepro.report.layout import Surroundings, table_report
 from vidrepro.report.records import Cost
 from vidrepro.report.render import FORMATS
-from vidrepro.report.runs import RunCollection
 from vidrepro.report.sections import Section, SettingKey, collect_sections, shown_runs
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from vidrepro.errors import CheckpointError
 from vidrepro.files import atomic_file
-from vidrepro.models.loading import load
+from vidrepro.models.load_tensors import load
 from vidrepro.models.weight_files import read_checkpoint
 
 FORMAT = "vidrepro-checkpoint-1"

@@ -21,7 +21,7 @@ from vidrepro.evaluation.evaluate import OUTPUT, evaluate_outputs
 from vidrepro.evaluation.metrics import accuracies, cross_entropy
 from vidrepro.evaluation.scores import Scores, save_scores, scores_path
 from vidrepro.models import build_from_config
-from vidrepro.models.layout import to_channels_last
+from vidrepro.models.memory_format import to_channels_last
 from vidrepro.runs import checkpoint
 from vidrepro.runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT, code_version
 from vidrepro.training import optimisation

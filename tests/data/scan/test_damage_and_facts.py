@@ -14,7 +14,7 @@ from PIL import Image
 from sample_clips import encode_video, moving_frames
 
 from vidrepro.data.frames import MIN_SIDE, inspect_video, probe_video, read_video
-from vidrepro.data.scan.clips import ClipFiles, scan_clip
+from vidrepro.data.scan.check_clip import ClipFiles, scan_clip
 from vidrepro.data.scan.reencode import CopyJob, Encoding, copy_clip
 
 # --- text of containers --------------------------------------------------------------------------------------------

@@ -13,11 +13,11 @@ from official_trees import TREES, touch
 from sample_clips import FORMATS
 
 from vidrepro.data.frames import read_video
-from vidrepro.data.scan.clips import ClipFiles, Scan
-from vidrepro.data.sources.checking import Checked, results_of
+from vidrepro.data.manifest_rows import COLUMNS, parse_rows, split_text, table_text
+from vidrepro.data.scan.check_clip import ClipFiles, Scan
+from vidrepro.data.sources.check_clips import Checked, results_of
 from vidrepro.data.sources.completeness import Completeness
-from vidrepro.data.sources.engine import choose_fold, manifest_row, missing_clips, read_download
-from vidrepro.data.table import COLUMNS, parse_rows, split_text, table_text
+from vidrepro.data.sources.prepare import choose_fold, manifest_row, missing_clips, read_download
 from vidrepro.errors import DataError, VidreproError
 
 VIDEOS = 500
@@ -88,19 +88,19 @@ def read_all(name: str, root: Path, data: Path) -> int:
     dataset: Any = import_module(f"vidrepro.data.sources.{name}")
     assert dataset.archives(root) == []
     download = read_download(dataset, root, data / name, None)
-    fold = choose_fold(download.catalogue, None)
-    completeness = Completeness(name, download.catalogue, fold, 1.0, missing_clips(download))
+    fold = choose_fold(download.annotations, None)
+    completeness = Completeness(name, download.annotations, fold, 1.0, missing_clips(download))
     completeness.require(None)
     assert completeness.summary()["complete"] is False
     located = download.located.media
     checked = Checked({}, {clip: Scan(9, 12.0, 32, 24, 100, "0" * 64) for clip in located})
     rows = [
         manifest_row(completeness, one, located[one.id], checked)
-        for one in download.catalogue.entries
+        for one in download.annotations.entries
         if one.id in located
     ]
     text, numbers = split_text(table_text(rows), Path("manifest.csv"), COLUMNS)
-    parse_rows(text, numbers, Path("manifest.csv"), len(download.catalogue.classes))
+    parse_rows(text, numbers, Path("manifest.csv"), len(download.annotations.classes))
     return len(rows)
 
 

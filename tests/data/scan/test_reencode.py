@@ -15,8 +15,8 @@ from sample_clips import moving_frames, positions_of, write_pictures
 
 from vidrepro.data.encode import write_frames
 from vidrepro.data.frames import read_video
-from vidrepro.data.pictures import read_sequence
-from vidrepro.data.scan.clips import ClipFiles, scan_clip
+from vidrepro.data.image_sequences import read_sequence
+from vidrepro.data.scan.check_clip import ClipFiles, scan_clip
 from vidrepro.data.scan.reencode import CopyJob, Encoding, choose_encoding, copied_bytes, copy_clip, scaled_frames
 from vidrepro.errors import ConfigError
 

@@ -50,26 +50,26 @@ def write_lists(folder: Path, **changed: str | None) -> Path:
     return folder
 
 
-def found(catalogue: Any) -> list[tuple[str, str, int, int]]:
-    return [(entry.id, entry.split, entry.label, entry.where[1]) for entry in catalogue.entries]
+def found(annotations: Any) -> list[tuple[str, str, int, int]]:
+    return [(entry.id, entry.split, entry.label, entry.where[1]) for entry in annotations.entries]
 
 
 def test_labels_are_taken_as_they_are(tmp_path: Path) -> None:
-    catalogue = diving48.read(write_lists(tmp_path), None, None)
-    assert found(catalogue) == EXPECTED
-    assert all(entry.media == entry.id for entry in catalogue.entries)
-    assert catalogue.classes == ("Back+15som+05Twis+FREE", "Back+15som+15Twis+FREE", "Forward+Dive+NoTwis+PIKE")
-    assert catalogue.version == "V2"
-    assert catalogue.expected == {"train": 15027, "test": 1970}
-    assert len(catalogue.class_problems) == 1
-    assert "3 classes instead of 48" in catalogue.class_problems[0]
+    annotations = diving48.read(write_lists(tmp_path), None, None)
+    assert found(annotations) == EXPECTED
+    assert all(entry.media == entry.id for entry in annotations.entries)
+    assert annotations.classes == ("Back+15som+05Twis+FREE", "Back+15som+15Twis+FREE", "Forward+Dive+NoTwis+PIKE")
+    assert annotations.version == "V2"
+    assert annotations.expected == {"train": 15027, "test": 1970}
+    assert len(annotations.class_problems) == 1
+    assert "3 classes instead of 48" in annotations.class_problems[0]
 
 
 def test_48_classes_are_no_problem(tmp_path: Path) -> None:
     vocabulary = [["Back", "som", "Twis", f"{number:02d}"] for number in range(48)]
-    catalogue = diving48.read(write_lists(tmp_path, vocab=json.dumps(vocabulary)), None, None)
-    assert catalogue.class_problems == ()
-    assert found(catalogue) == EXPECTED
+    annotations = diving48.read(write_lists(tmp_path, vocab=json.dumps(vocabulary)), None, None)
+    assert annotations.class_problems == ()
+    assert found(annotations) == EXPECTED
 
 
 def test_only_the_lists_of_v1_are_refused_with_the_reason(tmp_path: Path) -> None:
@@ -109,16 +109,16 @@ def test_as_many_clips_as_v1_lists_are_v1(tmp_path: Path) -> None:
 
 def test_a_clip_that_starts_later_is_told(tmp_path: Path) -> None:
     write_lists(tmp_path, test='[{"vid_name":"a_00001","label":1,"start_frame":7,"end_frame":9}]')
-    catalogue = diving48.read(tmp_path, None, None)
-    assert any("start_frame above 0" in note for note in catalogue.notes)
+    annotations = diving48.read(tmp_path, None, None)
+    assert any("start_frame above 0" in note for note in annotations.notes)
 
 
 @pytest.mark.parametrize("frames", ['"start_frame":"7","end_frame":null', '"end_frame":1,"end_frame":[2]'])
 def test_frame_numbers_which_nobody_uses_are_not_judged(tmp_path: Path, frames: str) -> None:
     write_lists(tmp_path, test=f'[{{"vid_name":"a_00001","label":1,{frames}}}]')
-    catalogue = diving48.read(tmp_path, None, None)
-    assert catalogue.entries[-1].label == 1
-    assert not catalogue.notes
+    annotations = diving48.read(tmp_path, None, None)
+    assert annotations.entries[-1].label == 1
+    assert not annotations.notes
 
 
 GOOD = '{"vid_name":"a_00001","label":1,"start_frame":0,"end_frame":9}'

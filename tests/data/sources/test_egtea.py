@@ -65,19 +65,19 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_labels_are_one_less_than_the_numbers_and_tasks_are_offered(tmp_path: Path) -> None:
     folder = write_annotations(tmp_path)
-    catalogue = egtea.read(tmp_path, None, None)
-    assert catalogue.classes == ("Inspect/Read recipe", "Open fridge", "Take eating_utensil", "Cut tomato")
-    found = [(one.id, one.media, one.label, one.split) for one in catalogue.entries]
+    annotations = egtea.read(tmp_path, None, None)
+    assert annotations.classes == ("Inspect/Read recipe", "Open fridge", "Take eating_utensil", "Cut tomato")
+    found = [(one.id, one.media, one.label, one.split) for one in annotations.entries]
     assert found == [(clip, f"{recording}/{clip}", label, split) for clip, recording, _, label, split in CLIPS]
-    assert catalogue.entries[3].where == (folder / "test_split1.txt", 1)
-    assert catalogue.folds["split3"] == {PASTA: "train", SALAD2: "train", BREAKFAST: "test", SALAD: "test"} | {
+    assert annotations.entries[3].where == (folder / "test_split1.txt", 1)
+    assert annotations.folds["split3"] == {PASTA: "train", SALAD2: "train", BREAKFAST: "test", SALAD: "test"} | {
         TURKEY: "test"
     }
-    assert catalogue.expected == {"train": 8299, "test": 2022} and list(catalogue.expected_folds) == ["split1"]
-    assert catalogue.tasks["verb"].classes == ("Inspect/Read", "Open", "Take", "Cut")
-    assert catalogue.tasks["verb"].labels == {BREAKFAST: 0, SALAD: 3, PASTA: 1, SALAD2: 2, TURKEY: 0}
-    assert catalogue.tasks["noun"].classes[4] == "unused noun" and catalogue.tasks["noun"].labels[SALAD] == 3
-    assert [text.split(" classes")[0] for text in catalogue.class_problems] == [
+    assert annotations.expected == {"train": 8299, "test": 2022} and list(annotations.expected_folds) == ["split1"]
+    assert annotations.tasks["verb"].classes == ("Inspect/Read", "Open", "Take", "Cut")
+    assert annotations.tasks["verb"].labels == {BREAKFAST: 0, SALAD: 3, PASTA: 1, SALAD2: 2, TURKEY: 0}
+    assert annotations.tasks["noun"].classes[4] == "unused noun" and annotations.tasks["noun"].labels[SALAD] == 3
+    assert [text.split(" classes")[0] for text in annotations.class_problems] == [
         "action_idx.txt has 4",
         "verb_idx.txt has 4",
         "noun_idx.txt has 5",
@@ -86,17 +86,17 @@ def test_labels_are_one_less_than_the_numbers_and_tasks_are_offered(tmp_path: Pa
 
 def test_class_lists_out_of_order_and_with_gaps(tmp_path: Path) -> None:
     write_annotations(tmp_path, action_idx="Cut tomato 4\nOpen fridge 2\nInspect/Read recipe 1\n")
-    catalogue = egtea.read(tmp_path, None, None)
-    assert catalogue.classes == ("Inspect/Read recipe", "Open fridge", "(class 3)", "Cut tomato")
-    assert catalogue.class_problems[0] == "action_idx.txt has no class number 3"
+    annotations = egtea.read(tmp_path, None, None)
+    assert annotations.classes == ("Inspect/Read recipe", "Open fridge", "(class 3)", "Cut tomato")
+    assert annotations.class_problems[0] == "action_idx.txt has no class number 3"
 
 
 def test_tasks_need_their_class_list_and_one_label_a_clip(tmp_path: Path) -> None:
     write_annotations(tmp_path, verb_idx=None, test_split2=f"{PASTA} 2 2 2 4\n{BREAKFAST} 1 1 1\n")
-    catalogue = egtea.read(tmp_path, None, None)
-    assert not catalogue.tasks
-    assert "verb_idx.txt is not among" in catalogue.notes[0]
-    assert "several of them (test_split2.txt, line 1)" in catalogue.notes[1]
+    annotations = egtea.read(tmp_path, None, None)
+    assert not annotations.tasks
+    assert "verb_idx.txt is not among" in annotations.notes[0]
+    assert "several of them (test_split2.txt, line 1)" in annotations.notes[1]
 
 
 REFUSED = {

@@ -85,21 +85,21 @@ def expected(frames: Path) -> list[str]:
 
 def test_spans_labels_and_splits_are_those_of_the_file(tmp_path: Path) -> None:
     folder = write_annotations(tmp_path)
-    catalogue = epic55.read(tmp_path, None, None)
-    assert [(one.id, one.media, one.span, one.label, one.split) for one in catalogue.entries] == [
+    annotations = epic55.read(tmp_path, None, None)
+    assert [(one.id, one.media, one.span, one.label, one.split) for one in annotations.entries] == [
         ("0", "P01/P01_01", (1, 8), 2, "train"),
         ("1", "P01/P01_01", (5, 16), 3, "train"),
         ("45", "P25/P25_12", (2, 9), 0, "train"),
         ("46", "P26/P26_02", (3, 40), 1, "val"),
         ("39236", "P31/P31_14", (1, 12), 2, "val"),
     ]
-    assert catalogue.entries[3].where == (folder / "EPIC_train_action_labels.csv", 5)
-    assert catalogue.classes == ("take", "put", "open", "pour") and catalogue.fps == 60
-    assert catalogue.tasks["noun"].classes == ("Nothing", "pan", "oil", "door:kitchen")
-    assert catalogue.tasks["noun"].labels == {"0": 3, "1": 2, "45": 1, "46": 1, "39236": 3}
-    assert catalogue.tasks["verb"].labels == {"0": 2, "1": 3, "45": 0, "46": 1, "39236": 2}
-    assert catalogue.expected == {"train": 23191, "val": 5281}
-    assert catalogue.class_problems == (
+    assert annotations.entries[3].where == (folder / "EPIC_train_action_labels.csv", 5)
+    assert annotations.classes == ("take", "put", "open", "pour") and annotations.fps == 60
+    assert annotations.tasks["noun"].classes == ("Nothing", "pan", "oil", "door:kitchen")
+    assert annotations.tasks["noun"].labels == {"0": 3, "1": 2, "45": 1, "46": 1, "39236": 3}
+    assert annotations.tasks["verb"].labels == {"0": 2, "1": 3, "45": 0, "46": 1, "39236": 2}
+    assert annotations.expected == {"train": 23191, "val": 5281}
+    assert annotations.class_problems == (
         "EPIC_verb_classes.csv has 4 classes, officially 125",
         "EPIC_noun_classes.csv has 4 classes, officially 352",
     )
@@ -182,8 +182,8 @@ def test_malformed_class_lists_and_missing_columns_are_refused(tmp_path: Path) -
 
 def test_without_the_nouns_there_is_no_task_of_nouns(tmp_path: Path) -> None:
     write_annotations(tmp_path, EPIC_noun_classes=None)
-    catalogue = epic55.read(tmp_path, None, None)
-    assert list(catalogue.tasks) == ["verb"] and "EPIC_noun_classes.csv is not among" in catalogue.notes[1]
+    annotations = epic55.read(tmp_path, None, None)
+    assert list(annotations.tasks) == ["verb"] and "EPIC_noun_classes.csv is not among" in annotations.notes[1]
 
 
 def test_prepared_line_by_line(root: Path, tmp_path: Path) -> None:

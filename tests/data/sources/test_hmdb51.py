@@ -12,7 +12,7 @@ from folded_datasets import expected_lines, prepare, refused, train_and_evaluate
 from mini import make_video
 
 from vidrepro.data.sources import hmdb51
-from vidrepro.data.sources.catalogue import official_classes
+from vidrepro.data.sources.annotations import official_classes
 from vidrepro.errors import DataError
 
 SOCCER = "Amazing_Soccer_#2_kick_ball_f_cm_np1_ba_bad_5"
@@ -64,20 +64,20 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_classes_labels_and_splits_are_those_of_the_lists(tmp_path: Path) -> None:
     folder = write_lists(tmp_path)
-    catalogue = hmdb51.read(tmp_path, None, None)
-    assert catalogue.classes == ("brush_hair", "kick", "kick_ball")
-    found = [(one.id, one.media, one.label, one.split) for one in catalogue.entries]
+    annotations = hmdb51.read(tmp_path, None, None)
+    assert annotations.classes == ("brush_hair", "kick", "kick_ball")
+    found = [(one.id, one.media, one.label, one.split) for one in annotations.entries]
     assert found == [
         (f"{name}/{clip}", f"{name}/{clip}", LABELS[name], SPLIT[uses[0]].replace("none", ""))
         for name, clip, uses in clips()
     ]
     for number, fold in enumerate(("split1", "split2", "split3")):
         expected = {f"{name}/{clip}": SPLIT[uses[number]] for name, clip, uses in clips() if uses[number]}
-        assert catalogue.folds[fold] == expected
-    assert catalogue.left_out == {"clips that no split uses": 1}
-    assert catalogue.expected_folds == {f"split{k}": {"train": 3570, "test": 1530} for k in (1, 2, 3)}
-    assert catalogue.expected_classes == 51 and "48 of the 51" in catalogue.class_problems[0]
-    where = next(one.where for one in catalogue.entries if one.id == f"kick_ball/{SOCCER}")
+        assert annotations.folds[fold] == expected
+    assert annotations.left_out == {"clips that no split uses": 1}
+    assert annotations.expected_folds == {f"split{k}": {"train": 3570, "test": 1530} for k in (1, 2, 3)}
+    assert annotations.expected_classes == 51 and "48 of the 51" in annotations.class_problems[0]
+    where = next(one.where for one in annotations.entries if one.id == f"kick_ball/{SOCCER}")
     assert where == (folder / "kick_ball_test_split2.txt", 1)  # the first list that uses it
 
 
@@ -123,9 +123,9 @@ def test_a_missing_list_is_named_and_missing_folds_are_not_offered(tmp_path: Pat
         hmdb51.read(tmp_path, None, None)
     for name in USES:
         (folder / f"{name}_test_split3.txt").unlink(missing_ok=True)
-    catalogue = hmdb51.read(tmp_path, None, None)
-    assert list(catalogue.folds) == ["split1", "split2"] and "split3" in catalogue.notes[0]
-    assert catalogue.left_out == {"clips that no split uses": 1}
+    annotations = hmdb51.read(tmp_path, None, None)
+    assert list(annotations.folds) == ["split1", "split2"] and "split3" in annotations.notes[0]
+    assert annotations.left_out == {"clips that no split uses": 1}
 
 
 def test_prepared_line_by_line(root: Path, tmp_path: Path) -> None:

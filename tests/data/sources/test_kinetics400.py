@@ -52,18 +52,18 @@ def write_clips(root: Path, places: dict[str, str] | None = None) -> Path:
     return root
 
 
-def found(catalogue: Any) -> list[tuple[str, str, int, int]]:
-    return [(entry.id, entry.split, entry.label, entry.where[1]) for entry in catalogue.entries]
+def found(annotations: Any) -> list[tuple[str, str, int, int]]:
+    return [(entry.id, entry.split, entry.label, entry.where[1]) for entry in annotations.entries]
 
 
 def test_labels_are_sorted_and_columns_found_by_name(tmp_path: Path) -> None:
-    catalogue = kinetics400.read(write_clips(write_lists(tmp_path)), None, None)
-    assert found(catalogue) == EXPECTED
-    assert catalogue.classes == ("abseiling", "massaging person's head", "petting animal (not cat)")
-    assert catalogue.label_order == "sorted"
-    assert catalogue.left_out == {"test clips without labels": 2}
-    assert catalogue.expected == {}
-    assert catalogue.class_problems == ("the lists name 3 classes instead of 400",)
+    annotations = kinetics400.read(write_clips(write_lists(tmp_path)), None, None)
+    assert found(annotations) == EXPECTED
+    assert annotations.classes == ("abseiling", "massaging person's head", "petting animal (not cat)")
+    assert annotations.label_order == "sorted"
+    assert annotations.left_out == {"test clips without labels": 2}
+    assert annotations.expected == {}
+    assert annotations.class_problems == ("the lists name 3 classes instead of 400",)
 
 
 @pytest.mark.parametrize("place", ["", "annotations", "k400/annotations"])
@@ -87,32 +87,32 @@ def test_clips_are_found_in_class_folders_of_every_spelling(tmp_path: Path) -> N
         "--GkrdYZ9Tc_000059_000069": "k400/val/abseiling",
     }
     write_clips(write_lists(tmp_path), places)
-    catalogue = kinetics400.read(tmp_path, None, None)
+    annotations = kinetics400.read(tmp_path, None, None)
     assert kinetics400.media_roots(tmp_path, None)[0] == tmp_path
-    media = {entry.id: entry.media for entry in catalogue.entries}
+    media = {entry.id: entry.media for entry in annotations.entries}
     assert media == {clip: f"{places[clip]}/{clip}" if clip in places else clip for clip in IDS}
 
 
 def test_folders_of_pictures_count_as_clips(tmp_path: Path) -> None:
     make_frames(write_lists(tmp_path) / "rawframes" / "abseiling" / IDS[2], 3, "img_%05d.jpg")
-    catalogue = kinetics400.read(tmp_path, None, None)
-    assert catalogue.entries[2].media == f"rawframes/abseiling/{IDS[2]}"
+    annotations = kinetics400.read(tmp_path, None, None)
+    assert annotations.entries[2].media == f"rawframes/abseiling/{IDS[2]}"
 
 
 def test_a_replacement_goes_before_the_damaged_clip(tmp_path: Path) -> None:
     write_clips(write_lists(tmp_path), dict.fromkeys(IDS, "train"))
     make_video(tmp_path / "replacement" / f"{IDS[1]}.mp4", frames=20)
-    catalogue = kinetics400.read(tmp_path, None, None)
-    assert [entry.media.split("/")[0] for entry in catalogue.entries] == ["train", "replacement", *["train"] * 3]
-    assert any(note.startswith("1 clips were taken from the replacements") for note in catalogue.notes)
+    annotations = kinetics400.read(tmp_path, None, None)
+    assert [entry.media.split("/")[0] for entry in annotations.entries] == ["train", "replacement", *["train"] * 3]
+    assert any(note.startswith("1 clips were taken from the replacements") for note in annotations.notes)
 
 
 def test_a_clip_in_two_places_is_told(tmp_path: Path) -> None:
     write_clips(write_lists(tmp_path), dict.fromkeys(IDS, "a"))
     make_video(tmp_path / "b" / f"{IDS[1]}.mp4")
-    catalogue = kinetics400.read(tmp_path, None, None)
-    assert catalogue.entries[1].media == f"a/{IDS[1]}"
-    assert any("there twice" in note for note in catalogue.notes)
+    annotations = kinetics400.read(tmp_path, None, None)
+    assert annotations.entries[1].media == f"a/{IDS[1]}"
+    assert any("there twice" in note for note in annotations.notes)
 
 
 def test_replacements_that_are_still_packed_are_told(tmp_path: Path) -> None:
@@ -124,9 +124,9 @@ def test_replacements_that_are_still_packed_are_told(tmp_path: Path) -> None:
 
 def test_test_clips_with_labels_are_used(tmp_path: Path) -> None:
     write_clips(write_lists(tmp_path, test=f"{HEADER}\nabseiling,--nQbRBEz2s,104,114,test\n"))
-    catalogue = kinetics400.read(tmp_path, None, None)
-    assert found(catalogue) == [*EXPECTED, ("--nQbRBEz2s_000104_000114", "test", 0, 2)]
-    assert catalogue.left_out == {}
+    annotations = kinetics400.read(tmp_path, None, None)
+    assert found(annotations) == [*EXPECTED, ("--nQbRBEz2s_000104_000114", "test", 0, 2)]
+    assert annotations.left_out == {}
 
 
 BROKEN: dict[str, tuple[str, str, int, str]] = {

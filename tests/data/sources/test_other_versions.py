@@ -15,7 +15,7 @@ from official_trees import TREES, lines, touch, write_tree
 from test_epic55 import write_annotations
 
 from vidrepro.data.sources import diving48, epic55, ssv1, ssv2
-from vidrepro.data.sources.catalogue import official_classes
+from vidrepro.data.sources.annotations import official_classes
 from vidrepro.data.sources.foreign import kind_of_list
 from vidrepro.errors import DataError
 
@@ -219,11 +219,11 @@ def test_kinetics400_with_one_list_alone(absent: str, tmp_path: Path) -> None:
 def test_egtea_without_the_names_of_its_actions(tmp_path: Path) -> None:
     root = write_tree(MAKERS["egtea"], tmp_path / "root")
     (root / "action_annotation" / "action_idx.txt").unlink()
-    catalogue = import_module("vidrepro.data.sources.egtea").read(root, None, None)
-    assert catalogue.classes[:2] == ("action 1", "action 2") and len(catalogue.classes) == 106
-    assert [entry.label for entry in catalogue.entries] == [0, 1, 2, 3, 4, 5, 0, 1]
-    assert any("action_idx.txt is not among the annotations" in note for note in catalogue.notes)
-    assert catalogue.class_problems == ()
+    annotations = import_module("vidrepro.data.sources.egtea").read(root, None, None)
+    assert annotations.classes[:2] == ("action 1", "action 2") and len(annotations.classes) == 106
+    assert [entry.label for entry in annotations.entries] == [0, 1, 2, 3, 4, 5, 0, 1]
+    assert any("action_idx.txt is not among the annotations" in note for note in annotations.notes)
+    assert annotations.class_problems == ()
     path = root / "action_annotation" / "train_split1.txt"
     path.write_text(path.read_text().replace(" 3 1 1", " 107 1 1"))
     with pytest.raises(DataError, match="unknown action"):

@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 from vidrepro.cli.app import app
 from vidrepro.data.manifest import load_manifest
 from vidrepro.data.sources.completeness import REPORTED, Completeness, Lost, write_report
-from vidrepro.data.sources.official import Catalogue, Entry
+from vidrepro.data.sources.official import Annotations, Entry
 
 
-def catalogue(count: int) -> Catalogue:
-    return Catalogue(
+def annotations(count: int) -> Annotations:
+    return Annotations(
         classes=("a",),
         label_order="as listed",
         version="1",
@@ -29,7 +29,7 @@ def catalogue(count: int) -> Catalogue:
 
 
 def report_of(folder: Path, missing: int, result: str = "prepared", **more: object) -> dict[str, Any]:
-    listed = catalogue(REPORTED + 500)
+    listed = annotations(REPORTED + 500)
     lost = [Lost(entry, "missing", "no file") for entry in listed.entries[:missing]]
     path = write_report(folder, Completeness("toy", listed, None, 1.0, lost), result, more)
     return json.loads(path.read_text())

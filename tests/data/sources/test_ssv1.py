@@ -79,29 +79,29 @@ def write_parts(folder: Path, count: int = 4) -> list[Path]:
 
 
 def test_sorted_labels_are_the_default(tmp_path: Path) -> None:
-    catalogue = ssv1.read(write_lists(tmp_path), None, None)
-    assert catalogue.label_order == "sorted" == catalogue.label_orders[0]
-    assert catalogue.classes == (
+    annotations = ssv1.read(write_lists(tmp_path), None, None)
+    assert annotations.label_order == "sorted" == annotations.label_orders[0]
+    assert annotations.classes == (
         "Holding something",
         "Laying something on the table on its side, not upright",
         "Poking something so lightly that it doesn't or almost doesn't move",
         "Turning something upside down",
         "Twisting (wringing) something wet until water comes out",
     )
-    assert [(entry.id, entry.split, entry.label, entry.where[1]) for entry in catalogue.entries] == SORTED
-    assert all(entry.media == entry.id for entry in catalogue.entries)
-    assert catalogue.entries[0].where == (tmp_path / f"{FILES}-train.csv", 1)
-    assert catalogue.left_out == {"test clips without labels": 2}
-    assert catalogue.fps == 12
+    assert [(entry.id, entry.split, entry.label, entry.where[1]) for entry in annotations.entries] == SORTED
+    assert all(entry.media == entry.id for entry in annotations.entries)
+    assert annotations.entries[0].where == (tmp_path / f"{FILES}-train.csv", 1)
+    assert annotations.left_out == {"test clips without labels": 2}
+    assert annotations.fps == 12
 
 
 @pytest.mark.parametrize("order", ["mmaction2", "tam"])
 def test_the_order_of_the_file_is_a_named_alternative(tmp_path: Path, order: str) -> None:
-    catalogue = ssv1.read(write_lists(tmp_path), None, order)
-    assert catalogue.label_order == order
-    assert catalogue.classes[:2] == ("Holding something", "Turning something upside down")
-    assert [(entry.id, entry.label) for entry in catalogue.entries] == IN_FILE
-    told = [note for note in catalogue.notes if "TAM" in note]
+    annotations = ssv1.read(write_lists(tmp_path), None, order)
+    assert annotations.label_order == order
+    assert annotations.classes[:2] == ("Holding something", "Turning something upside down")
+    assert [(entry.id, entry.label) for entry in annotations.entries] == IN_FILE
+    told = [note for note in annotations.notes if "TAM" in note]
     assert bool(told) == (order == "tam")
 
 
@@ -112,10 +112,10 @@ def test_an_unknown_order_is_refused(tmp_path: Path) -> None:
 
 
 def test_official_counts_and_classes_are_compared_with(tmp_path: Path) -> None:
-    catalogue = ssv1.read(write_lists(tmp_path), None, None)
-    assert catalogue.expected == {"train": 86017, "val": 11522}
-    assert catalogue.expected_classes == 174
-    (problem,) = catalogue.class_problems
+    annotations = ssv1.read(write_lists(tmp_path), None, None)
+    assert annotations.expected == {"train": 86017, "val": 11522}
+    assert annotations.expected_classes == 174
+    (problem,) = annotations.class_problems
     assert "169 of the 174 official classes" in problem
 
 
@@ -149,11 +149,11 @@ def test_all_classes_in_another_order_matter_only_where_the_order_of_the_file_co
 
 def test_without_labels_csv_only_the_sorted_order_is_known(tmp_path: Path) -> None:
     write_lists(tmp_path, labels=None)
-    catalogue = ssv1.read(tmp_path, None, None)
-    assert len(catalogue.classes) == 174
+    annotations = ssv1.read(tmp_path, None, None)
+    assert len(annotations.classes) == 174
     # lines of the list of class names that comes with vidrepro, counted from 0
-    assert {entry.id: entry.label for entry in catalogue.entries}["5071"] == 56
-    assert any("labels.csv is not there" in note for note in catalogue.notes)
+    assert {entry.id: entry.label for entry in annotations.entries}["5071"] == 56
+    assert any("labels.csv is not there" in note for note in annotations.notes)
     with pytest.raises(DataError, match=r"lines of .*labels\.csv"):
         ssv1.read(tmp_path, None, "mmaction2")
 
@@ -201,9 +201,9 @@ def test_a_missing_list_is_refused_with_its_name(tmp_path: Path, name: str) -> N
 
 
 def test_a_missing_test_list_is_no_matter(tmp_path: Path) -> None:
-    catalogue = ssv1.read(write_lists(tmp_path, test=None), None, None)
-    assert catalogue.left_out == {}
-    assert len(catalogue.entries) == 6
+    annotations = ssv1.read(write_lists(tmp_path, test=None), None, None)
+    assert annotations.left_out == {}
+    assert len(annotations.entries) == 6
 
 
 @pytest.mark.parametrize("place", ["", "labels", "annotations", "v1", "v1/annotations"])
@@ -217,9 +217,9 @@ def test_a_second_list_of_other_content_is_told(tmp_path: Path) -> None:
     write_lists(tmp_path / "annotations")
     assert ssv1.read(tmp_path, None, None).notes == ()
     write_lists(tmp_path / "annotations", train=b"1;Holding something\n")
-    catalogue = ssv1.read(tmp_path, None, None)
-    assert len(catalogue.entries) == 6
-    assert any("different content" in note for note in catalogue.notes)
+    annotations = ssv1.read(tmp_path, None, None)
+    assert len(annotations.entries) == 6
+    assert any("different content" in note for note in annotations.notes)
 
 
 @pytest.mark.parametrize("place", ["20bn-something-something-v1", "img", "", "something/v1/img"])

@@ -75,33 +75,33 @@ def write_lists(folder: Path, prefix: str = "", encoding: str = "utf-8", **chang
     return folder
 
 
-def found(catalogue: Any) -> list[tuple[str, str, int, int]]:
-    return [(entry.id, entry.split, entry.label, entry.where[1]) for entry in catalogue.entries]
+def found(annotations: Any) -> list[tuple[str, str, int, int]]:
+    return [(entry.id, entry.split, entry.label, entry.where[1]) for entry in annotations.entries]
 
 
 def test_classes_are_found_by_the_template_without_its_brackets(tmp_path: Path) -> None:
-    catalogue = ssv2.read(write_lists(tmp_path), None, None)
-    assert found(catalogue) == EXPECTED
-    assert all(entry.media == entry.id for entry in catalogue.entries)
-    assert catalogue.classes[3] == "Putting number of something onto something"
-    assert catalogue.label_order == "labels.json"
-    assert catalogue.version == "V2"
-    assert catalogue.left_out == {"test clips without labels": 3}
-    assert catalogue.expected == {"train": 168913, "val": 24777}
-    assert len(catalogue.class_problems) == 1
+    annotations = ssv2.read(write_lists(tmp_path), None, None)
+    assert found(annotations) == EXPECTED
+    assert all(entry.media == entry.id for entry in annotations.entries)
+    assert annotations.classes[3] == "Putting number of something onto something"
+    assert annotations.label_order == "labels.json"
+    assert annotations.version == "V2"
+    assert annotations.left_out == {"test clips without labels": 3}
+    assert annotations.expected == {"train": 168913, "val": 24777}
+    assert len(annotations.class_problems) == 1
 
 
 def test_answers_make_test_clips_usable(tmp_path: Path) -> None:
-    catalogue = ssv2.read(write_lists(tmp_path, answers=ANSWERS), None, None)
-    assert found(catalogue) == EXPECTED + EXPECTED_TEST
-    assert catalogue.left_out == {"test clips without labels": 1}
-    assert catalogue.expected == {"train": 168913, "val": 24777, "test": 27157}
+    annotations = ssv2.read(write_lists(tmp_path, answers=ANSWERS), None, None)
+    assert found(annotations) == EXPECTED + EXPECTED_TEST
+    assert annotations.left_out == {"test clips without labels": 1}
+    assert annotations.expected == {"train": 168913, "val": 24777, "test": 27157}
 
 
 def test_answers_without_test_json_are_enough(tmp_path: Path) -> None:
-    catalogue = ssv2.read(write_lists(tmp_path, answers=ANSWERS, test=None), None, None)
-    assert found(catalogue) == EXPECTED + EXPECTED_TEST
-    assert catalogue.left_out == {}
+    annotations = ssv2.read(write_lists(tmp_path, answers=ANSWERS, test=None), None, None)
+    assert found(annotations) == EXPECTED + EXPECTED_TEST
+    assert annotations.left_out == {}
 
 
 @pytest.mark.parametrize("place", ["", "labels", "annotations"])
@@ -116,9 +116,9 @@ def test_new_names_go_before_old_ones_and_a_difference_is_told(tmp_path: Path) -
     write_lists(tmp_path, "something-something-v2-")
     assert ssv2.read(tmp_path, None, None).notes == ()
     write_lists(tmp_path, "something-something-v2-", validation='[{"id":"8","template":"Holding [something]"}]')
-    catalogue = ssv2.read(tmp_path, None, None)
-    assert found(catalogue) == EXPECTED
-    (note,) = catalogue.notes
+    annotations = ssv2.read(tmp_path, None, None)
+    assert found(annotations) == EXPECTED
+    (note,) = annotations.notes
     assert "labels/validation.json was read" in note
     assert f"{tmp_path.name}/something-something-v2-validation.json" in note
 
@@ -150,18 +150,18 @@ def test_a_class_list_that_was_cut_down_keeps_its_numbers_and_is_a_problem(tmp_p
     names = {clip: name for name, clip in json.loads(LABELS).items()}
     numbers = {names["0"]: "16", names["1"]: "19", names["2"]: "56", names["3"]: "102", names["4"]: "114"}
     write_lists(tmp_path, labels=json.dumps(numbers | {names["5"]: "161"}))  # the official ones, counted by hand
-    catalogue = ssv2.read(tmp_path, None, None)
-    assert [entry.label for entry in catalogue.entries] == [19, 102, 114, 16, 56, 161]
-    assert catalogue.classes == CLASSES[:162]
-    assert len(catalogue.class_problems) == 2
-    assert "names no class for 156 numbers" in catalogue.class_problems[1]
+    annotations = ssv2.read(tmp_path, None, None)
+    assert [entry.label for entry in annotations.entries] == [19, 102, 114, 16, 56, 161]
+    assert annotations.classes == CLASSES[:162]
+    assert len(annotations.class_problems) == 2
+    assert "names no class for 156 numbers" in annotations.class_problems[1]
 
 
 def test_without_labels_json_the_official_classes_are_taken(tmp_path: Path) -> None:
-    catalogue = ssv2.read(write_lists(tmp_path, labels=None), None, None)
-    assert catalogue.classes == CLASSES
-    assert {entry.id: entry.label for entry in catalogue.entries}["100000"] == 114  # line 115 of the sorted list
-    assert any("labels.json is not there" in note for note in catalogue.notes)
+    annotations = ssv2.read(write_lists(tmp_path, labels=None), None, None)
+    assert annotations.classes == CLASSES
+    assert {entry.id: entry.label for entry in annotations.entries}["100000"] == 114  # line 115 of the sorted list
+    assert any("labels.json is not there" in note for note in annotations.notes)
 
 
 GOOD = '{"id":"1","template":"Holding [something]"}'

@@ -82,7 +82,7 @@ def test_of_two_copies_the_one_with_the_fewest_missing_is_taken_and_said(tree: M
     assert download.located.missing == []
     used = {(download.media_root / one.path).relative_to(root).parts[0] for one in download.located.media.values()}
     assert used == {"full"}
-    (note,) = [note for note in download.catalogue.notes if "a copy" in note]
+    (note,) = [note for note in download.annotations.notes if "a copy" in note]
     assert f"taken from {root / 'full'}" in note and "missing there" in note
 
 

@@ -71,15 +71,15 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_classes_labels_and_splits_are_those_of_the_lists(tmp_path: Path) -> None:
     write_annotations(tmp_path)
-    catalogue = ucf101.read(tmp_path, None, None)
-    assert catalogue.classes == ("Basketball", "Hammering", "HammerThrow", "HandstandPushups")
-    assert [(one.id, one.label, one.split) for one in catalogue.entries] == [(c[0], c[3], c[4]) for c in CLIPS]
-    assert [one.media + ".avi" for one in catalogue.entries] == [clip[1] for clip in CLIPS]
-    assert catalogue.entries[1].where == (tmp_path / "ucfTrainTestlist" / "trainlist01.txt", 2)
-    assert catalogue.entries[5].where == (tmp_path / "ucfTrainTestlist" / "testlist01.txt", 2)
-    assert list(catalogue.folds) == ["split1", "split2", "split3"]
+    annotations = ucf101.read(tmp_path, None, None)
+    assert annotations.classes == ("Basketball", "Hammering", "HammerThrow", "HandstandPushups")
+    assert [(one.id, one.label, one.split) for one in annotations.entries] == [(c[0], c[3], c[4]) for c in CLIPS]
+    assert [one.media + ".avi" for one in annotations.entries] == [clip[1] for clip in CLIPS]
+    assert annotations.entries[1].where == (tmp_path / "ucfTrainTestlist" / "trainlist01.txt", 2)
+    assert annotations.entries[5].where == (tmp_path / "ucfTrainTestlist" / "testlist01.txt", 2)
+    assert list(annotations.folds) == ["split1", "split2", "split3"]
     # other capitals in another list are the same clip
-    assert catalogue.folds["split2"] == {
+    assert annotations.folds["split2"] == {
         CLIPS[5][0]: "train",
         CLIPS[4][0]: "train",
         CLIPS[0][0]: "train",
@@ -87,14 +87,14 @@ def test_classes_labels_and_splits_are_those_of_the_lists(tmp_path: Path) -> Non
         CLIPS[2][0]: "test",
         CLIPS[3][0]: "test",
     }
-    assert sorted(catalogue.folds["split3"].values()) == ["test"] * 4 + ["train"] * 2
-    assert catalogue.expected == {"train": 9537, "test": 3783}
-    assert catalogue.expected_folds["split3"] == {"train": 9624, "test": 3696}
-    assert len(catalogue.class_problems) == 1 and "97 of the 101" in catalogue.class_problems[0]
+    assert sorted(annotations.folds["split3"].values()) == ["test"] * 4 + ["train"] * 2
+    assert annotations.expected == {"train": 9537, "test": 3783}
+    assert annotations.expected_folds["split3"] == {"train": 9624, "test": 3696}
+    assert len(annotations.class_problems) == 1 and "97 of the 101" in annotations.class_problems[0]
 
 
 def test_the_official_class_list_is_accepted_and_another_order_is_named(tmp_path: Path) -> None:
-    from vidrepro.data.sources.catalogue import official_classes
+    from vidrepro.data.sources.annotations import official_classes
 
     official = list(official_classes("ucf101"))
     # specs/datasets_and_protocols.md, section 6
@@ -121,8 +121,8 @@ def test_only_the_folds_whose_lists_are_there_are_offered(tmp_path: Path) -> Non
     folder = write_annotations(tmp_path)
     for name in ("trainlist03.txt", "testlist03.txt"):
         (folder / name).unlink()
-    catalogue = ucf101.read(tmp_path, None, None)
-    assert list(catalogue.folds) == ["split1", "split2"] and "split3" in catalogue.notes[0]
+    annotations = ucf101.read(tmp_path, None, None)
+    assert list(annotations.folds) == ["split1", "split2"] and "split3" in annotations.notes[0]
     (folder / "testlist02.txt").unlink()
     with pytest.raises(DataError, match=r"the test list of split2 is missing(.|\n)*testlist02\.txt"):
         ucf101.read(tmp_path, None, None)

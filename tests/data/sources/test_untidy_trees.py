@@ -13,7 +13,7 @@ import pytest
 from official_trees import TREES, diving48, epic55, hmdb51, ssv2, touch, ucf101, write_tree
 
 from vidrepro.data.archives import unpack
-from vidrepro.data.sources.catalogue import UNPACKED
+from vidrepro.data.sources.annotations import UNPACKED
 from vidrepro.data.sources.download import Download, read_download
 from vidrepro.errors import DataError
 
@@ -72,7 +72,7 @@ def test_folders_of_systems_hold_no_clips(tree: Maker, tmp_path: Path) -> None:
             touch(folder, f"._{name}", f"@eaDir/{name}/SYNOFILE_THUMB_M.jpg", f"__MACOSX/._{name}")
         touch(folder, ".DS_Store", "Thumbs.db")
     after = read(tree, root)
-    assert (after.located.media, after.catalogue.notes) == (before.located.media, before.catalogue.notes)
+    assert (after.located.media, after.annotations.notes) == (before.located.media, before.annotations.notes)
 
 
 @pytest.mark.parametrize("suffix", [".MOV", ".m4v", ".mkv", ".mpg"])

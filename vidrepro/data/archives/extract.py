@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
+from vidrepro.data.archives.byte_stream import CHUNK, Joined, Prefixed, Segment
 from vidrepro.data.archives.kind import ARCHIVES, HEAD, kind_of_head
 from vidrepro.data.archives.names import clean
 from vidrepro.data.archives.rars import CONTENT, unpack_rar
 from vidrepro.data.archives.refusals import AGAIN, naming, refuse
-from vidrepro.data.archives.streams import CHUNK, Joined, Prefixed, Segment
 from vidrepro.data.archives.tars import members_of_tar
 from vidrepro.data.archives.writer import Writer
 from vidrepro.data.archives.zips import SIDE_FILES, members_of_zip

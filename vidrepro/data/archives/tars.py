@@ -8,8 +8,8 @@ import tarfile
 from collections.abc import Iterator
 from typing import IO, Any, Literal, NamedTuple, cast
 
+from vidrepro.data.archives.byte_stream import CHUNK
 from vidrepro.data.archives.refusals import DamagedError, naming, refuse
-from vidrepro.data.archives.streams import CHUNK
 
 _HEADER_LIMIT = 1 << 20  # bytes of a long name or a pax header; tarfile reads it whole into memory
 _BUFFER = 32 << 10  # tarfile copies what is left of its buffer at every read: a larger one is slower

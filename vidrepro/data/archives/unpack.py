@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vidrepro.data.archives.byte_stream import Segment
 from vidrepro.data.archives.extract import Extraction
+from vidrepro.data.archives.multipart import check_archive, segments_of
 from vidrepro.data.archives.names import RESERVED, problem_of
-from vidrepro.data.archives.parts import check_archive, segments_of
 from vidrepro.data.archives.refusals import refuse
 from vidrepro.data.archives.space import Space
 from vidrepro.data.archives.stamps import Stamp
-from vidrepro.data.archives.streams import Segment
 from vidrepro.data.archives.writer import Writer
 from vidrepro.files import make_folder
 from vidrepro.locks import ProcessLock

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from vidrepro.data.archives.byte_stream import CHUNK
 from vidrepro.data.archives.names import RESERVED, clean, problem_of
 from vidrepro.data.archives.refusals import naming, refuse
 from vidrepro.data.archives.space import Space
-from vidrepro.data.archives.streams import CHUNK
 from vidrepro.errors import VidreproError
 from vidrepro.files import not_writable
 

@@ -24,10 +24,10 @@ from PIL import Image
 from vidrepro.data.decode_errors import check_size
 from vidrepro.data.encode import write_frames
 from vidrepro.data.frames import MIN_SIDE, ONE_THREAD, SETTINGS, Shown, decoded_video, first_orientation, sequence_file
+from vidrepro.data.image_sequences import decode_picture
 from vidrepro.data.orientation import UPRIGHT
-from vidrepro.data.pictures import decode_picture
 from vidrepro.data.rates import mean_rate, packet_times
-from vidrepro.data.scan.clips import ClipFiles, Scan, one_line, scan_clip
+from vidrepro.data.scan.check_clip import ClipFiles, Scan, one_line, scan_clip
 from vidrepro.errors import ConfigError, DataError, DecodeError
 from vidrepro.files import not_writable
 

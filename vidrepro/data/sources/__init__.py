@@ -36,8 +36,8 @@ class OfficialSource:
         return [Description(self.dataset.NAME, guide.content, guide.page, guide)]
 
     def prepare(self, options: Options) -> Manifest:
-        """See `vidrepro.data.sources.engine.prepare`."""
-        from vidrepro.data.sources.engine import prepare
+        """See `vidrepro.data.sources.prepare.prepare`."""
+        from vidrepro.data.sources.prepare import prepare
 
         return prepare(self.dataset, options)
 

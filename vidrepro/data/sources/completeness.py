@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vidrepro.data.sources.official import Catalogue, Entry
+from vidrepro.data.manifest_rows import SPLITS
+from vidrepro.data.sources.official import Annotations, Entry
 from vidrepro.data.sources.search import named
-from vidrepro.data.table import SPLITS
 from vidrepro.errors import DataError
 from vidrepro.files import atomic_write_json
 
@@ -60,7 +60,7 @@ class Completeness:
 
     Attributes:
         dataset: its name.
-        catalogue: what the annotations list.
+        annotations: what the annotations list.
         fold: the fold whose splits are counted; None where there is one division only.
         allow_missing: share of each split's official clips that may be lacking; 1 accepts any subset and class list.
         lost: missing and bad clips, in the annotations' order.
@@ -68,7 +68,7 @@ class Completeness:
     """
 
     dataset: str
-    catalogue: Catalogue
+    annotations: Annotations
     fold: str | None
     allow_missing: float
     lost: list[Lost] = field(default_factory=list)
@@ -76,22 +76,22 @@ class Completeness:
 
     def split_of(self, entry: Entry) -> str:
         """A clip's split in the fold; empty if the fold leaves it out."""
-        if self.fold is None or self.fold not in self.catalogue.folds:
+        if self.fold is None or self.fold not in self.annotations.folds:
             return entry.split
-        return self.catalogue.folds[self.fold].get(entry.id, "")
+        return self.annotations.folds[self.fold].get(entry.id, "")
 
     def expected(self) -> Mapping[str, int]:
         """Official clips by split."""
-        if self.fold is not None and self.fold in self.catalogue.expected_folds:
-            return self.catalogue.expected_folds[self.fold]
-        default = next(iter(self.catalogue.folds), None)
-        return self.catalogue.expected if self.fold is None or self.fold == default else {}
+        if self.fold is not None and self.fold in self.annotations.expected_folds:
+            return self.annotations.expected_folds[self.fold]
+        default = next(iter(self.annotations.folds), None)
+        return self.annotations.expected if self.fold is None or self.fold == default else {}
 
     def counts(self) -> dict[str, dict[str, int | None]]:
         """By split: expected (None if no official number is known), listed, ok, missing, bad."""
         expected = self.expected()
         counts: dict[str, dict[str, int | None]] = {}
-        for split, listed in _count(self.split_of(entry) for entry in self.catalogue.entries).items():
+        for split, listed in _count(self.split_of(entry) for entry in self.annotations.entries).items():
             counts[split] = {"expected": expected.get(split), "listed": listed}
         for split, number in expected.items():
             counts.setdefault(split, {"expected": number, "listed": 0})
@@ -105,7 +105,7 @@ class Completeness:
 
     def problems(self) -> list[str]:
         """What differs, a sentence each: class list, official counts, missing and bad clips."""
-        found = [*self.catalogue.foreign, *self.catalogue.class_problems]
+        found = [*self.annotations.foreign, *self.annotations.class_problems]
         for split, row in self.counts().items():
             if row["expected"] is not None and row["expected"] != row["listed"]:
                 found.append(f"{split}: the annotations list {row['listed']:,} clips, officially {row['expected']:,}")
@@ -122,7 +122,7 @@ class Completeness:
             for split, row in self.counts().items()
             if row["expected"] is not None and (row["listed"] or 0) > row["expected"]
         ]
-        return [*self.catalogue.foreign, *too_many]
+        return [*self.annotations.foreign, *too_many]
 
     def share_lacking(self) -> float:
         """The largest share of a split's official clips that cannot be used."""
@@ -139,7 +139,7 @@ class Completeness:
             return False
         if self.allow_missing >= 1:
             return True
-        return not self.catalogue.class_problems and self.share_lacking() <= self.allow_missing
+        return not self.annotations.class_problems and self.share_lacking() <= self.allow_missing
 
     def where_searched(self) -> list[str]:
         """The folders that were searched, a line, if clips are missing."""
@@ -170,14 +170,14 @@ class Completeness:
         if len(self.lost) > _SHOWN:
             lines.append(f"and {len(self.lost) - _SHOWN:,} more" + (f", all in {report}" if report else ""))
         lines += self.where_searched()
-        classes = list(self.catalogue.class_problems)
+        classes = list(self.annotations.class_problems)
         if foreign:
             raise DataError(
                 f"these are not the lists of {self.dataset}: {foreign[0]}",
                 given="\n  ".join([table, *foreign[1:], *classes[:_SHOWN]]),
                 allowed="the official lists, or fewer clips of them",
                 hint=official,
-                where=self.catalogue.entries[0].where[0] if self.catalogue.entries else report,
+                where=self.annotations.entries[0].where[0] if self.annotations.entries else report,
             )
         needed = 1.0 if classes else _rounded_up(share)
         raise DataError(
@@ -187,7 +187,7 @@ class Completeness:
             allowed="every official clip"
             + (f", or all but a share of {self.allow_missing:g}" * (self.allow_missing > 0)),
             hint=official
-            if 0 < self.catalogue.expected_classes < len(self.catalogue.classes)
+            if 0 < self.annotations.expected_classes < len(self.annotations.classes)
             else f"complete the download, or accept what is there with --allow-missing {needed:g}; "
             "the counts are then shown with every score",
             where=self.lost[0].entry.where if self.lost else report,
@@ -200,11 +200,11 @@ class Completeness:
             "fold": self.fold,
             "splits": self.counts(),
             "classes": {
-                "expected": self.catalogue.expected_classes or None,
-                "listed": len(self.catalogue.classes),
-                "problems": list(self.catalogue.class_problems),
+                "expected": self.annotations.expected_classes or None,
+                "listed": len(self.annotations.classes),
+                "problems": list(self.annotations.class_problems),
             },
-            "left_out": dict(self.catalogue.left_out),
+            "left_out": dict(self.annotations.left_out),
             "complete": not self.problems(),
         }
 
@@ -229,7 +229,7 @@ def write_report(folder: Path, completeness: Completeness, result: str, more: Ma
         "result": result,
         **completeness.summary(),
         "problems": completeness.problems(),
-        "notes": list(completeness.catalogue.notes),
+        "notes": list(completeness.annotations.notes),
         "clips": [one.record() for one in completeness.lost],
         **more,
     }
@@ -245,18 +245,18 @@ def write_report(folder: Path, completeness: Completeness, result: str, more: Ma
     return path
 
 
-def check_entries(catalogue: Catalogue, well_formed: Callable[[str], bool]) -> None:
-    """Refuse a catalogue that no manifest can hold, by the line of the annotation that is at fault.
+def check_entries(annotations: Annotations, well_formed: Callable[[str], bool]) -> None:
+    """Refuse annotations that no manifest can hold, by the line of the annotation that is at fault.
 
     Args:
-        catalogue: what a dataset's module read.
+        annotations: what a dataset's module read.
         well_formed: whether a text may stand in a manifest.
 
     Raises:
         DataError: for an id given twice or not printable, or a label that is no class's.
     """
     seen: dict[str, Entry] = {}
-    for entry in catalogue.entries:
+    for entry in annotations.entries:
         if not entry.id or entry.id != entry.id.strip() or not well_formed(entry.id) or not well_formed(entry.media):
             raise DataError(
                 "bad clip id", given=repr(entry.id), allowed="text without control characters", where=entry.where
@@ -270,11 +270,11 @@ def check_entries(catalogue: Catalogue, well_formed: Callable[[str], bool]) -> N
                 where=entry.where,
             )
         seen[entry.id] = entry
-        if not 0 <= entry.label < len(catalogue.classes):
+        if not 0 <= entry.label < len(annotations.classes):
             raise DataError(
                 f"bad label of clip '{entry.id}'",
                 given=entry.label,
-                allowed=f"0 to {len(catalogue.classes) - 1}",
+                allowed=f"0 to {len(annotations.classes) - 1}",
                 where=entry.where,
             )
 

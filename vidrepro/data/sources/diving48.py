@@ -9,7 +9,7 @@ import os
 import re
 from pathlib import Path
 
-from vidrepro.data.sources.catalogue import (
+from vidrepro.data.sources.annotations import (
     DAMAGED,
     UNPACKED,
     Ids,
@@ -24,7 +24,7 @@ from vidrepro.data.sources.catalogue import (
     require_file,
 )
 from vidrepro.data.sources.lists import archive_sets
-from vidrepro.data.sources.official import VIDEO_SUFFIXES, ArchiveSet, Catalogue, Entry, Guide, MediaLayout
+from vidrepro.data.sources.official import VIDEO_SUFFIXES, Annotations, ArchiveSet, Entry, Guide, MediaLayout
 from vidrepro.data.sources.search import Entries, find_folders, searched
 from vidrepro.errors import DataError
 
@@ -73,7 +73,7 @@ def archives(root: Path) -> list[ArchiveSet]:
     return archive_sets(root, lambda name: "flow" not in name, f"videos of {TITLE}")
 
 
-def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogue:
+def read(root: Path, unpacked: Path | None, label_order: str | None) -> Annotations:
     """The clips of train and test.
 
     Raises:
@@ -103,7 +103,7 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
         if len(labels.classes) == CLASSES
         else (f"{vocabulary.name} has {len(labels.classes)} classes instead of 48",)
     )
-    return Catalogue(
+    return Annotations(
         classes=labels.classes,
         label_order=order,
         version="V2",

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vidrepro.data.sources.catalogue import UNPACKED
+from vidrepro.data.sources.annotations import UNPACKED
 from vidrepro.data.sources.completeness import Lost, check_entries
 from vidrepro.data.sources.locate import Located, find_clips, list_clips
-from vidrepro.data.sources.official import Catalogue, Entry, MediaLayout, OfficialDataset
+from vidrepro.data.sources.official import Annotations, Entry, MediaLayout, OfficialDataset
 from vidrepro.data.sources.trees import LeftOut, Tree, choose_tree, fullest, notes_on_choice
 
 _SHOWN_FOLDERS = 100
@@ -26,14 +26,14 @@ class Download:
     """A download as it lies on disk: what the annotations say, and where each clip is.
 
     Attributes:
-        catalogue: what the annotations list.
+        annotations: what the annotations list.
         media_root: the folder that the clips' paths are relative to.
         located: the clips' files.
         searched: the folders in which clips of the dataset were looked for.
         left_out: those that could serve too.
     """
 
-    catalogue: Catalogue
+    annotations: Annotations
     media_root: Path
     located: Located
     searched: tuple[Path, ...] = ()
@@ -42,7 +42,7 @@ class Download:
     @property
     def fps(self) -> float:
         """Frames per second of its pictures, as the manifest's column says."""
-        return self.catalogue.fps or _DEFAULT_FPS
+        return self.annotations.fps or _DEFAULT_FPS
 
 
 def read_download(dataset: OfficialDataset, root: Path, folder: Path, label_order: str | None) -> Download:
@@ -53,16 +53,16 @@ def read_download(dataset: OfficialDataset, root: Path, folder: Path, label_orde
     """
     place = (folder / UNPACKED).resolve()  # as the root is: one may lie in the other
     unpacked = place if place.is_dir() else None
-    catalogue = dataset.read(root, unpacked, label_order)
-    check_entries(catalogue, lambda text: not _UNWRITABLE.search(text))
+    annotations = dataset.read(root, unpacked, label_order)
+    check_entries(annotations, lambda text: not _UNWRITABLE.search(text))
     folders = dataset.media_roots(root, unpacked)
-    tree = find_tree(catalogue.entries, folders, [base for base in (unpacked, root) if base], dataset.LAYOUT)
-    located = list_clips(catalogue.entries, tree, tree.root, dataset.LAYOUT)
-    notes = [*catalogue.notes, *notes_on_choice(tree, len(catalogue.entries))]
+    tree = find_tree(annotations.entries, folders, [base for base in (unpacked, root) if base], dataset.LAYOUT)
+    located = list_clips(annotations.entries, tree, tree.root, dataset.LAYOUT)
+    notes = [*annotations.notes, *notes_on_choice(tree, len(annotations.entries))]
     if located.flow:
         notes.append(f"{located.flow:,} pictures beside the frames were left out: optical flow, or another sequence")
     download = Download(
-        dataclasses.replace(catalogue, notes=tuple(notes)), tree.root, located, tuple(folders), tuple(tree.left_out)
+        dataclasses.replace(annotations, notes=tuple(notes)), tree.root, located, tuple(folders), tuple(tree.left_out)
     )
     return _with_frame_rate_note(download)
 
@@ -81,14 +81,14 @@ def find_tree(entries: Sequence[Entry], folders: Sequence[Path], bases: Sequence
 
 def _with_frame_rate_note(download: Download) -> Download:
     """Say so where pictures are given a frame rate that neither they nor their dataset tell."""
-    catalogue = download.catalogue
+    annotations = download.annotations
     pictures = any(media.kind == "frames" for media in download.located.media.values())
-    if catalogue.fps is not None or not pictures:
+    if annotations.fps is not None or not pictures:
         return download
     note = (
         f"the frame rate of these pictures is not known; the manifest says {download.fps:g}, which nothing depends on"
     )
-    return dataclasses.replace(download, catalogue=dataclasses.replace(catalogue, notes=(*catalogue.notes, note)))
+    return dataclasses.replace(download, annotations=dataclasses.replace(annotations, notes=(*annotations.notes, note)))
 
 
 def missing_clips(download: Download) -> list[Lost]:

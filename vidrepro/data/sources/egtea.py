@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vidrepro.data.sources.catalogue import UNPACKED, Where, choose_order, read_lines, whole_number
+from vidrepro.data.sources.annotations import UNPACKED, Where, choose_order, read_lines, whole_number
 from vidrepro.data.sources.lists import (
     FOLDS,
     ClassList,
@@ -26,7 +26,7 @@ from vidrepro.data.sources.lists import (
     stem_of,
     without_suffix,
 )
-from vidrepro.data.sources.official import ArchiveSet, Catalogue, Entry, Guide, MediaLayout, Task
+from vidrepro.data.sources.official import Annotations, ArchiveSet, Entry, Guide, MediaLayout, Task
 from vidrepro.data.sources.search import Entries, find_folders, first_folder, has_entry
 
 NAME = "egtea"
@@ -68,7 +68,7 @@ def archives(root: Path) -> list[ArchiveSet]:
     return found
 
 
-def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogue:
+def read(root: Path, unpacked: Path | None, label_order: str | None) -> Annotations:
     """action_idx.txt and the lists; verbs and nouns are further tasks where their class lists are there.
 
     Raises:
@@ -94,7 +94,7 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
     counts = official_counts(COUNTS, clips.folds)
     notes = () if listed else ("action_idx.txt is not among the annotations: the classes are called by their numbers",)
     offered = [one for one in further.values() if one.offered]
-    return Catalogue(
+    return Annotations(
         classes=actions.names,
         label_order=order,
         version="EGTEA Gaze+",

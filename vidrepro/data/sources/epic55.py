@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vidrepro.data.archives import check_archive
-from vidrepro.data.sources.catalogue import UNPACKED, Ids, Row, Where, choose_order, read_csv, whole_number
+from vidrepro.data.sources.annotations import UNPACKED, Ids, Row, Where, choose_order, read_csv, whole_number
 from vidrepro.data.sources.lists import (
     ClassList,
     archive_sets,
@@ -18,7 +18,7 @@ from vidrepro.data.sources.lists import (
     media_folders,
     require_lists,
 )
-from vidrepro.data.sources.official import VIDEO_SUFFIXES, ArchiveSet, Catalogue, Entry, Guide, MediaLayout, Task
+from vidrepro.data.sources.official import VIDEO_SUFFIXES, Annotations, ArchiveSet, Entry, Guide, MediaLayout, Task
 from vidrepro.data.sources.search import MEDIA_DEPTH, Entries, entries_of, find_folders, first_folder, has_entry, visit
 from vidrepro.errors import DataError
 
@@ -70,7 +70,7 @@ def archives(root: Path) -> list[ArchiveSet]:
     return found
 
 
-def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogue:
+def read(root: Path, unpacked: Path | None, label_order: str | None) -> Annotations:
     """The labelled spans; verbs are the default label set, nouns (and verbs again) further tasks.
 
     Raises:
@@ -97,7 +97,7 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
         tasks["noun"] = Task(nouns.names, noun_labels)
     else:
         notes.append(f"no task 'noun': {NOUN_CLASSES} is not among the annotations")
-    return Catalogue(
+    return Annotations(
         classes=verbs.names,
         label_order=order,
         version="EPIC-KITCHENS-55",

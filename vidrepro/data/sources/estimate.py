@@ -9,17 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vidrepro.data.scan.clips import ClipFiles, Scan, scan_clip
+from vidrepro.data.scan.check_clip import ClipFiles, Scan, scan_clip
 from vidrepro.data.scan.pool import Died, run_tasks
 from vidrepro.data.scan.reencode import Encoding, choose_encoding, copied_bytes
-from vidrepro.data.sources.catalogue import UNPACKED
-from vidrepro.data.sources.checking import clip_files, seconds_for
+from vidrepro.data.sources.annotations import UNPACKED
+from vidrepro.data.sources.check_clips import clip_files, seconds_for
 from vidrepro.data.sources.completeness import Completeness
 from vidrepro.data.sources.contract import Options
 from vidrepro.data.sources.download import missing_clips, read_download
-from vidrepro.data.sources.engine import check_options, choose_fold
 from vidrepro.data.sources.official import ArchiveSet, OfficialDataset
 from vidrepro.data.sources.parallel import usable_cores
+from vidrepro.data.sources.prepare import check_options, choose_fold
 from vidrepro.errors import DataError
 
 SAMPLE = 32  # clips that are decoded, or encoded, to estimate the rest from
@@ -84,9 +84,9 @@ def estimate(dataset: OfficialDataset, options: Options) -> Estimate:
         note = f"the clips or the annotations are still packed ({error.problem}); only unpacking is estimated"
         return Estimate(waiting, False, {}, [], True, 0, 0, 0, unpacking, int(waiting * 1.05), free, [note])
     located = download.located
-    fold = choose_fold(download.catalogue, options.split)
+    fold = choose_fold(download.annotations, options.split)
     completeness = Completeness(
-        dataset.NAME, download.catalogue, fold, options.allow_missing, missing_clips(download), download.searched
+        dataset.NAME, download.annotations, fold, options.allow_missing, missing_clips(download), download.searched
     )
     clips = list(located.media)
     chosen = [clips[place * len(clips) // SAMPLE] for place in range(SAMPLE)] if len(clips) > SAMPLE else clips
@@ -106,7 +106,7 @@ def estimate(dataset: OfficialDataset, options: Options) -> Estimate:
         seconds=None if seconds is None else seconds + unpacking,
         disk_bytes=int(written + _ROW_BYTES * len(clips) + waiting * 1.05),
         free_bytes=free,
-        notes=list(download.catalogue.notes),
+        notes=list(download.annotations.notes),
     )
 
 

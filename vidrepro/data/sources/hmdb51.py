@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from vidrepro.data.sources.catalogue import (
+from vidrepro.data.sources.annotations import (
     UNPACKED,
     Where,
     choose_order,
@@ -27,7 +27,7 @@ from vidrepro.data.sources.lists import (
     require_lists,
     stem_of,
 )
-from vidrepro.data.sources.official import ArchiveSet, Catalogue, Entry, Guide, MediaLayout
+from vidrepro.data.sources.official import Annotations, ArchiveSet, Entry, Guide, MediaLayout
 from vidrepro.data.sources.search import Entries, entries_of, find_folders, first_folder, has_entry
 from vidrepro.data.sources.versions import another_dataset
 from vidrepro.errors import DataError
@@ -61,16 +61,16 @@ def guide() -> Guide:
 
 def archives(root: Path) -> list[ArchiveSet]:
     """The videos (rar in rar) and the lists, as far as they are still packed."""
-    annotations = _annotations([root])
+    lists = _annotations([root])
     found = []
-    if annotations is None:
+    if lists is None:
         found += archive_sets(root, _is_lists, "train and test lists of HMDB51")
-    if not find_folders([root], _class_folders(annotations), skip={UNPACKED}):
+    if not find_folders([root], _class_folders(lists), skip={UNPACKED}):
         found += archive_sets(root, lambda name: not _is_lists(name), "videos of HMDB51")
     return found
 
 
-def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogue:
+def read(root: Path, unpacked: Path | None, label_order: str | None) -> Annotations:
     """The 153 lists. A clip that no split uses is left out and counted.
 
     Raises:
@@ -96,7 +96,7 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
                     clips.add(fold, entry)
     counts = official_counts(COUNTS, available)
     unused = len(listed) - len(clips.entries)
-    return Catalogue(
+    return Annotations(
         classes=classes,
         label_order=order,
         version="HMDB51",
@@ -141,9 +141,9 @@ def _class_names(folder: Path | None) -> tuple[str, ...]:
     return official_classes(NAME) if folder is None else tuple(sorted({name for name, _ in _lists(folder)}))
 
 
-def _class_folders(annotations: Path | None) -> Callable[[Entries], int]:
+def _class_folders(folder: Path | None) -> Callable[[Entries], int]:
     """What counts the class folders among a folder's entries."""
-    names = {*_class_names(annotations), *official_classes(NAME)}
+    names = {*_class_names(folder), *official_classes(NAME)}
 
     def is_class_folder(entry: os.DirEntry[str]) -> bool:
         # not one that a class's own archive was unpacked into: brush_hair/brush_hair/

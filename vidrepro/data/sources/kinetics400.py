@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vidrepro.data.archives import check_archive
-from vidrepro.data.sources.catalogue import (
+from vidrepro.data.sources.annotations import (
     DAMAGED,
     UNPACKED,
     Ids,
@@ -27,7 +27,7 @@ from vidrepro.data.sources.catalogue import (
     require_file,
     whole_number,
 )
-from vidrepro.data.sources.official import VIDEO_SUFFIXES, ArchiveSet, Catalogue, Entry, Guide, MediaLayout
+from vidrepro.data.sources.official import VIDEO_SUFFIXES, Annotations, ArchiveSet, Entry, Guide, MediaLayout
 from vidrepro.data.sources.search import entries_of, may_hold_clips, searched
 from vidrepro.data.sources.trees import File, choose_tree, notes_on_choice
 from vidrepro.data.sources.versions import another_dataset
@@ -89,7 +89,7 @@ def archives(root: Path) -> list[ArchiveSet]:
     return sets
 
 
-def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogue:
+def read(root: Path, unpacked: Path | None, label_order: str | None) -> Annotations:
     """The clips of the lists that are there; test only if its list has labels.
 
     Raises:
@@ -122,7 +122,7 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
         where = (lists["test"], row.line)
         ids.add(_clip_name(row, where), where)
     wrong = f"the lists name {len(labels.classes)} classes instead of {CLASSES}"
-    return Catalogue(
+    return Annotations(
         classes=labels.classes,
         label_order=order,
         version="400",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vidrepro.data.archives import ARCHIVES, check_archive, kind_of
-from vidrepro.data.sources.catalogue import (
+from vidrepro.data.sources.annotations import (
     DAMAGED,
     UNPACKED,
     Where,

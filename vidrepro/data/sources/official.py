@@ -45,7 +45,7 @@ class Entry:
     Attributes:
         id: unique in the dataset; the manifest's id.
         split: ``train``, ``val`` or ``test`` in the default fold.
-        label: 0-based class index in the catalogue's label order.
+        label: 0-based class index in the annotations's label order.
         media: key of its file: relative POSIX path without extension below the media root, e.g. ``"1"``,
             ``"rgb/-mmq0"``, ``"Basketball/v_Basketball_g01_c01"``.
         where: annotation file and 1-based line; in JSON the line on which the object starts.
@@ -70,7 +70,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class Annotations:
     """What the annotations say.
 
     Attributes:
@@ -161,7 +161,7 @@ class OfficialDataset(Protocol):
             DataError: naming the file, for gaps in the numbering of parts, missing parts and HTML pages.
         """
 
-    def read(self, root: Path, unpacked: Path | None, label_order: str | None) -> Catalogue:
+    def read(self, root: Path, unpacked: Path | None, label_order: str | None) -> Annotations:
         """The annotations found below `root`, or below `unpacked` if they came in an archive.
 
         Raises:

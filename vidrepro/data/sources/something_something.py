@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vidrepro.data.archives import ARCHIVES, check_archive, find_parts, kind_of
-from vidrepro.data.sources.catalogue import DAMAGED, UNPACKED, Where, official_classes
+from vidrepro.data.sources.annotations import DAMAGED, UNPACKED, Where, official_classes
 from vidrepro.data.sources.official import VIDEO_SUFFIXES, ArchiveSet, MediaLayout
 from vidrepro.data.sources.search import Entries, entries_of, find_folders, searched
 from vidrepro.errors import DataError

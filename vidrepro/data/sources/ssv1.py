@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vidrepro.data.sources.catalogue import (
+from vidrepro.data.sources.annotations import (
     DAMAGED,
     Ids,
     Labels,
@@ -17,7 +17,7 @@ from vidrepro.data.sources.catalogue import (
     read_lines,
     require_file,
 )
-from vidrepro.data.sources.official import ArchiveSet, Catalogue, Entry, Guide
+from vidrepro.data.sources.official import Annotations, ArchiveSet, Entry, Guide
 from vidrepro.data.sources.something_something import (
     CLASSES,
     FPS,
@@ -87,7 +87,7 @@ def archives(root: Path) -> list[ArchiveSet]:
     return find_archives(root, PARTS, _is_annotations, TITLE)
 
 
-def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogue:
+def read(root: Path, unpacked: Path | None, label_order: str | None) -> Annotations:
     """The clips of train and validation; those of test have no labels and are counted only.
 
     Raises:
@@ -106,7 +106,7 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
     left_out = {} if test is None else {"test clips without labels": _count_test(test, ids)}
     if order == "tam":
         notes.append("TAM's own lists number these classes from 1; the labels here are TAM's numbers minus 1")
-    return Catalogue(
+    return Annotations(
         classes=labels.classes,
         label_order=order,
         version="V1",

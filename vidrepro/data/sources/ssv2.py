@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Container
 from pathlib import Path
 
-from vidrepro.data.sources.catalogue import (
+from vidrepro.data.sources.annotations import (
     DAMAGED,
     Ids,
     Item,
@@ -23,7 +23,7 @@ from vidrepro.data.sources.catalogue import (
     read_lines,
     require_file,
 )
-from vidrepro.data.sources.official import ArchiveSet, Catalogue, Entry, Guide
+from vidrepro.data.sources.official import Annotations, ArchiveSet, Entry, Guide
 from vidrepro.data.sources.something_something import (
     CLASSES,
     FPS,
@@ -83,7 +83,7 @@ def archives(root: Path) -> list[ArchiveSet]:
     return find_archives(root, PARTS, _is_annotations, TITLE)
 
 
-def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogue:
+def read(root: Path, unpacked: Path | None, label_order: str | None) -> Annotations:
     """The clips of train and validation, and those of test that test-answers.csv gives a label.
 
     Raises:
@@ -100,7 +100,7 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
         items = _filled(path, read_json_list(path, _USED))
         entries += [_entry(item, (path, item.line), split, labels, ids) for item in items]
     test, unlabelled = _test(bases, labels, ids, notes)
-    return Catalogue(
+    return Annotations(
         classes=labels.classes,
         label_order=order,
         version="V2",

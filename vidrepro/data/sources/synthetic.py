@@ -9,17 +9,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from vidrepro.data.check import check_files
 from vidrepro.data.dataset_info import complete_info
 from vidrepro.data.encode import write_video
 from vidrepro.data.manifest import Journal, Manifest, load_manifest, write_manifest
+from vidrepro.data.manifest_rows import iterate_clips
 from vidrepro.data.sources.contract import Description, Options, PreparationInterrupted
 from vidrepro.data.sources.parallel import run_chunks, usable_cores
-from vidrepro.data.synthetic.annotations import save_annotations
 from vidrepro.data.synthetic.draws import GENERATOR_VERSION
 from vidrepro.data.synthetic.generator import PlannedClip, plan_clips, render_clip
+from vidrepro.data.synthetic.ground_truth import save_annotations
 from vidrepro.data.synthetic.presets import DEFAULT_PRESET, PRESETS, Preset, find_preset
-from vidrepro.data.table import iterate_clips
+from vidrepro.data.verify_files import check_files
 from vidrepro.errors import ConfigError, ManifestError
 from vidrepro.files import file_digest, fingerprint, not_writable
 
@@ -177,7 +177,7 @@ class _Job:
             "order_blind_ceiling": self.preset.order_blind_ceiling,
             "settings": self.preset.settings(),
             "settings_fingerprint": self.key,
-            "annotations": "annotations/<id>.npz, see vidrepro.data.synthetic.annotations",
+            "annotations": "annotations/<id>.npz, see vidrepro.data.synthetic.ground_truth",
         }
 
     def is_there(self) -> bool:

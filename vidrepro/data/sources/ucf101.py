@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from vidrepro.data.sources.catalogue import (
+from vidrepro.data.sources.annotations import (
     UNPACKED,
     Where,
     choose_order,
@@ -28,7 +28,7 @@ from vidrepro.data.sources.lists import (
     require_lists,
     stem_of,
 )
-from vidrepro.data.sources.official import VIDEO_SUFFIXES, ArchiveSet, Catalogue, Entry, Guide, MediaLayout
+from vidrepro.data.sources.official import VIDEO_SUFFIXES, Annotations, ArchiveSet, Entry, Guide, MediaLayout
 from vidrepro.data.sources.search import Entries, find_folders, first_folder, has_entry
 from vidrepro.data.sources.versions import another_dataset
 
@@ -66,7 +66,7 @@ def archives(root: Path) -> list[ArchiveSet]:
     return found
 
 
-def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogue:
+def read(root: Path, unpacked: Path | None, label_order: str | None) -> Annotations:
     """classInd.txt and the lists.
 
     Raises:
@@ -90,7 +90,7 @@ def read(root: Path, unpacked: Path | None, label_order: str | None) -> Catalogu
     lists = "trainlist01.txt and testlist01.txt"
     require_lists(folder if default else None, lists, ANNOTATION_FOLDERS, root, guide().files[1])
     counts = official_counts(COUNTS, clips.folds)
-    return Catalogue(
+    return Annotations(
         classes=listed.names,
         label_order=order,
         version="UCF101",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from vidrepro.data.sources.catalogue import official_classes, some
+from vidrepro.data.sources.annotations import official_classes, some
 from vidrepro.data.sources.official import Entry
 
 _WITH_CLASSES = {

@@ -8,7 +8,7 @@ import numpy as np
 
 from vidrepro.data.synthetic.draws import clip_generator, draw
 from vidrepro.data.synthetic.presets import Preset
-from vidrepro.data.synthetic.render import Rendering, render
+from vidrepro.data.synthetic.rasterise import Rendering, render
 from vidrepro.data.synthetic.scenes import ACTIONS
 from vidrepro.data.synthetic.stage import stage
 

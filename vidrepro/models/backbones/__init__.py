@@ -19,7 +19,7 @@ from vidrepro.errors import unknown_name
 from vidrepro.models.backbones import i3d, inflated, mobilenetv2, slow, tcnn
 from vidrepro.models.backbones.resnet import micro, resnet18, resnet50, resnet_options
 from vidrepro.models.backbones.resnet3d import options_3d
-from vidrepro.models.options import Option, complete
+from vidrepro.models.declared_options import Option, complete
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from vidrepro.models.backbones.resnet import STEMS
-from vidrepro.models.options import Option, choice, positive_integer
+from vidrepro.models.declared_options import Option, choice, positive_integer
 
 INFLATIONS = ("divide", "released")
 INPUT_LAYOUTS = ("right", "released")

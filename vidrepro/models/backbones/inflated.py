@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vidrepro.models.backbones.resnet3d import ResNet3d, options_3d
-from vidrepro.models.options import Option, is_positive_integer
+from vidrepro.models.declared_options import Option, is_positive_integer
 
 DEPTHS = (3, 4, 6, 3)
 # I3D: temporal length of the bottlenecks' first convolutions, block by block

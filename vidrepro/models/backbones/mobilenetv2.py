@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torchvision.models import MobileNetV2 as TorchvisionMobileNetV2
 
-from vidrepro.models.options import Option, choice, positive_number
+from vidrepro.models.declared_options import Option, choice, positive_number
 
 STEMS = ("imagenet", "small")
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from vidrepro.models.options import Option, choice, positive_integer
+from vidrepro.models.declared_options import Option, choice, positive_integer
 
 STEMS = ("imagenet", "small", "small2")
 

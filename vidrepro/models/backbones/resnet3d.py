@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vidrepro.models.backbones.resnet import STEMS
-from vidrepro.models.options import Option, choice, positive_integer, switch
+from vidrepro.models.declared_options import Option, choice, positive_integer, switch
 
 EXPANSION = 4
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vidrepro.models.options import Option, choice, is_positive_integer, positive_integer
+from vidrepro.models.declared_options import Option, choice, is_positive_integer, positive_integer
 
 STAGES = 7
 CHANNELS = (1, 2, 3, 5, 7, 9, 16)  # times the width: 32, 64, 96, 160, 224, 288, 512 in table 1

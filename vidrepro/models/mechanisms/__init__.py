@@ -17,13 +17,7 @@ from vidrepro import compositions
 from vidrepro.errors import ModelError, unknown_name
 from vidrepro.files import file_digest
 from vidrepro.mechanism_spec import EXTERNAL_FORM, FORMS, is_external, read_option, split_spec
-from vidrepro.models.mechanisms import aia, comparators, external, m2a
-from vidrepro.models.mechanisms.tam import TAMOriginal
-from vidrepro.models.mechanisms.tdn import TDNOriginal
-from vidrepro.models.mechanisms.tea import TEAOriginal
-from vidrepro.models.mechanisms.tsm import TemporalShift
-from vidrepro.models.networks import sparse_options, stabn_parts
-from vidrepro.models.options import (
+from vidrepro.models.declared_options import (
     POSITIONS,
     Option,
     choice,
@@ -32,6 +26,12 @@ from vidrepro.models.options import (
     require_positive_integer,
     require_switch,
 )
+from vidrepro.models.mechanisms import aia, comparators, external, m2a
+from vidrepro.models.mechanisms.tam import TAMOriginal
+from vidrepro.models.mechanisms.tdn import TDNOriginal
+from vidrepro.models.mechanisms.tea import TEAOriginal
+from vidrepro.models.mechanisms.tsm import TemporalShift
+from vidrepro.models.networks import sparse_options, stabn_parts
 
 VARIANT_NAMES = ("official", "paper")
 
@@ -170,7 +170,7 @@ class ResolvedMechanism:
 
     @property
     def position(self) -> str:
-        """Where in a block it goes: one of `vidrepro.models.options.POSITIONS`."""
+        """Where in a block it goes: one of `vidrepro.models.declared_options.POSITIONS`."""
         return self.options.get("position", "before")
 
     def make(self, channels: int, frames: int) -> nn.Module:

@@ -21,9 +21,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from vidrepro.compositions import Cascade, Nested, Parallel, Spec, Unit, parse
+from vidrepro.models.declared_options import POSITIONS, Option, choice
 from vidrepro.models.mechanisms.aia_gates import GateConv3d, channels_last, combine, gate_over, laid_out_as
-from vidrepro.models.mechanisms.frames import split_frames
-from vidrepro.models.options import POSITIONS, Option, choice
+from vidrepro.models.mechanisms.clip_frames import split_frames
 from vidrepro.models.taps import AttentionTap
 
 # The compositions of the paper's Table I. Any other that `parse` understands can be built as well.

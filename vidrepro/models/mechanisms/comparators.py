@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vidrepro.models.mechanisms.frames import split_frames
+from vidrepro.models.mechanisms.clip_frames import split_frames
 from vidrepro.models.taps import AttentionTap
 
 

@@ -21,9 +21,9 @@ from torch.nn.parameter import is_lazy
 from vidrepro.errors import ModelError
 from vidrepro.files import file_digest, fingerprint
 from vidrepro.mechanism_spec import EXTERNAL_FORM
+from vidrepro.models.declared_options import POSITIONS, Option, argument_of_ones_own, choice
 from vidrepro.models.mechanisms.external_faults import OwnCodeError, definition, remember_files, told_as_theirs
 from vidrepro.models.mechanisms.external_sources import source_files
-from vidrepro.models.options import POSITIONS, Option, argument_of_ones_own, choice
 
 _FORM = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
 

@@ -33,8 +33,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidrepro.errors import ModelError
-from vidrepro.models.layout import layout_of
-from vidrepro.models.mechanisms.frames import split_frames
+from vidrepro.models.declared_options import POSITIONS, Option, choice, positive_integer
+from vidrepro.models.mechanisms.clip_frames import split_frames
 from vidrepro.models.mechanisms.motion import BOUNDARIES, FrameDifference, require_reducible
 from vidrepro.models.mechanisms.patch_attention import (
     DIFFERENCES,
@@ -46,7 +46,7 @@ from vidrepro.models.mechanisms.patch_attention import (
 from vidrepro.models.mechanisms.tam import TAMBlock
 from vidrepro.models.mechanisms.tdn import BACKWARDS, TDNBlock
 from vidrepro.models.mechanisms.tea import TEABlock
-from vidrepro.models.options import POSITIONS, Option, choice, positive_integer
+from vidrepro.models.memory_format import layout_of
 from vidrepro.models.taps import AttentionTap
 
 

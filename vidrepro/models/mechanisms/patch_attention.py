@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidrepro.errors import ModelError
-from vidrepro.models.mechanisms.frames import split_frames
+from vidrepro.models.mechanisms.clip_frames import split_frames
 from vidrepro.models.mechanisms.motion import FrameDifference, next_minus_this
 from vidrepro.models.taps import AttentionTap
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidrepro.models.layout import layout_of
-from vidrepro.models.mechanisms.frames import split_frames
+from vidrepro.models.mechanisms.clip_frames import split_frames
 from vidrepro.models.mechanisms.motion import require_reducible
+from vidrepro.models.memory_format import layout_of
 from vidrepro.models.taps import AttentionTap
 
 KERNEL = 3  # frames under the temporal kernel

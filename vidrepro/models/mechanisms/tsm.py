@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vidrepro.errors import ModelError
-from vidrepro.models.mechanisms.frames import split_frames
+from vidrepro.models.mechanisms.clip_frames import split_frames
 
 FOLD_DIVISION = 8
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vidrepro.models.networks.response_maps import PEAK_FILTERS
-from vidrepro.models.options import (
+from vidrepro.models.declared_options import (
     Option,
     choice,
     is_number,
@@ -15,6 +14,7 @@ from vidrepro.models.options import (
     positive_number,
     switch,
 )
+from vidrepro.models.networks.response_maps import PEAK_FILTERS
 
 BRANCHES = ("O", "D", "C")  # original, discriminative, complementary; in the order S3N joins their features
 ROWS = ("O", "O+D", "O+C", "C+D", "O+C+D", "D", "C")  # the first five are table 4's

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from vidrepro.models.options import Option, choice, switch
+from vidrepro.models.declared_options import Option, choice, switch
 
 OPTIONS: dict[str, Option] = {
     "att_head": choice(

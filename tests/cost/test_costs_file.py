@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from tests.command_line import invoke
 from vidrepro.cli.app import app
 from vidrepro.config import ModelConfig
-from vidrepro.cost import known, papers
-from vidrepro.cost.known import COSTS_FILE, KnownCosts, count, kept_costs
-from vidrepro.cost.papers import measure_everything, measure_paper
+from vidrepro.cost import costs_file, paper_costs
+from vidrepro.cost.costs_file import COSTS_FILE, KnownCosts, count, kept_costs
+from vidrepro.cost.paper_costs import measure_everything, measure_paper
 from vidrepro.errors import ConfigError
 from vidrepro.experiments import Paper, load_paper, paper_names
 from vidrepro.experiments.schema import CostInput
@@ -30,7 +30,7 @@ def nothing_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(network: ModelConfig, clip: CostInput) -> Any:
         raise AssertionError(f"counted: {network} {clip}")
 
-    monkeypatch.setattr(known, "count", refuse)
+    monkeypatch.setattr(costs_file, "count", refuse)
 
 
 @pytest.mark.parametrize(("paper", "number"), ENTRIES)
@@ -81,12 +81,12 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             "elements": {}, "cross_check": {"agrees": True, "disagreements": []},
         }  # fmt: skip
 
-    monkeypatch.setattr(known, "count", counting)
+    monkeypatch.setattr(costs_file, "count", counting)
     return done
 
 
 def test_what_was_saved_is_not_counted_again_and_what_changed_is(small: Paper, counts: list[str]) -> None:
-    papers.save_costs(small)
+    paper_costs.save_costs(small)
     assert counts == ["none {} 32", "m2a {} 32", "m2a {'boundary': 'first'} 32"]
     first = measure_paper(small)
     assert len(counts) == 3
@@ -105,7 +105,7 @@ def test_what_was_saved_is_not_counted_again_and_what_changed_is(small: Paper, c
 
 
 def test_what_changes_no_count_does_not_count_again(small: Paper, counts: list[str]) -> None:
-    papers.save_costs(small)
+    paper_costs.save_costs(small)
     del counts[:]
     measure_paper(small, overrides=["model.dropout=0.3", "model.weights=imagenet", "model.head_std=0.1"])
     assert counts == []
@@ -121,7 +121,7 @@ def test_what_changes_no_count_does_not_count_again(small: Paper, counts: list[s
     ],
 )
 def test_damaged_costs_are_refused_by_name(small: Paper, damage: Any, problem: str) -> None:
-    file = papers.save_costs(small)
+    file = paper_costs.save_costs(small)
     file.write_text(damage(file.read_text(encoding="utf-8")), encoding="utf-8")
     with pytest.raises(ConfigError) as refused:
         measure_paper(small)
@@ -152,7 +152,9 @@ def test_a_changed_class_of_ones_own_is_counted_again(
 def test_overrides_reach_the_members_of_an_ensemble(counts: list[str]) -> None:
     paper, costs = load_paper("aia"), KnownCosts()
     row = paper.row("aia/table2/aia-tsn-8+16x3x2")
-    plain, changed = (papers.measure_row(paper, row, costs, overrides=words) for words in ([], ["model.mechanism=C"]))
+    plain, changed = (
+        paper_costs.measure_row(paper, row, costs, overrides=words) for words in ([], ["model.mechanism=C"])
+    )
     assert counts == ["CinST->STinC {} 224"] * 2 + ["C {} 224"] * 2  # of 8 and 16 frames
     assert (plain["mechanism"], changed["mechanism"]) == ("CinST->STinC", "C")
 
@@ -160,7 +162,7 @@ def test_overrides_reach_the_members_of_an_ensemble(counts: list[str]) -> None:
 def test_the_command_writes_the_file_and_counts_once(
     small: Paper, counts: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for place in ("vidrepro.experiments.load_paper", "vidrepro.cost.papers.load_paper"):
+    for place in ("vidrepro.experiments.load_paper", "vidrepro.cost.paper_costs.load_paper"):
         monkeypatch.setattr(place, lambda name: small)
     records = json.loads(invoke("measure", "m2a", "--save", "--results", tmp_path / "results", "--json"))
     assert len(counts) == len(kept_costs(tmp_path / COSTS_FILE).costs) == 3

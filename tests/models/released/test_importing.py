@@ -12,8 +12,8 @@ from parity_tools import read_parity
 
 from vidrepro.errors import CheckpointError, ModelError, UnknownNameError
 from vidrepro.models import build_mechanism, build_model
-from vidrepro.models.importing import fitting_mechanisms, import_checkpoint
-from vidrepro.models.official import released_names
+from vidrepro.models.released.checkpoints import released_names
+from vidrepro.models.released.importing import fitting_mechanisms, import_checkpoint
 
 PARITY = Path(__file__).parents[1] / "parity"
 SHARED_KEYS = ["m2a-attention", "m2a-motion", "m2a", "m2a(attention=patch4), or of another patch size"]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vidrepro.errors import CheckpointError
 from vidrepro.finite import not_finite, require_finite
-from vidrepro.models.report import LoadReport
+from vidrepro.models.load_report import LoadReport
 
 WRAPPER = "module."  # data parallelism and torch's AveragedModel put this in front of every name
 COMPILED = "_orig_mod."  # torch.compile, in front of the names of what it compiled: the network or parts of it

@@ -52,7 +52,7 @@ class KnownCosts:
         self._known = {} if paper is None else _kept_with(paper)
 
     def of(self, network: ModelConfig, clip: CostInput, begin: Callable[[], None] | None = None) -> Record:
-        """A network's cost, as `vidrepro.cost.report.CostReport.as_dict` has it.
+        """A network's cost, as `vidrepro.cost.network_cost.CostReport.as_dict` has it.
 
         Args:
             network: its settings; of a mechanism of one's own with the digest of its source.
@@ -143,7 +143,7 @@ def count(network: ModelConfig, clip: CostInput) -> Record:
 def _count_on(device: str, network: ModelConfig, clip: CostInput) -> Record:
     import torch
 
-    from vidrepro.cost.report import measure_model
+    from vidrepro.cost.network_cost import measure_model
     from vidrepro.models import build_from_config
 
     with torch.device(device):

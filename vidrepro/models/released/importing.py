@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from vidrepro.errors import CheckpointError, ModelError, unknown_name
 from vidrepro.files import atomic_file, file_digest
 from vidrepro.models.build import backbone_names, build_model, sort_options
-from vidrepro.models.loading import compare, readings
+from vidrepro.models.load_report import LoadReport
+from vidrepro.models.load_tensors import compare, readings
 from vidrepro.models.mechanisms import build_mechanism, resolve_mechanism
 from vidrepro.models.mechanisms.aia import TABLE_COMPOSITIONS
 from vidrepro.models.mechanisms.m2a import MOTIONS
-from vidrepro.models.naming import is_file_head, layout_of
 from vidrepro.models.networks.stabn_released import FRAMES_FROM
-from vidrepro.models.official import SOURCES, load_official_state, released_names, split_unused
-from vidrepro.models.provenance import RECORD
-from vidrepro.models.report import LoadReport
+from vidrepro.models.released.checkpoints import SOURCES, load_official_state, released_names, split_unused
+from vidrepro.models.released.naming import is_file_head, layout_of
+from vidrepro.models.released.provenance import RECORD
 from vidrepro.models.weight_files import read_state_dict
 
 MODULE_ALONE = "none"  # in place of a backbone: the file holds one mechanism
@@ -41,7 +41,7 @@ class Imported:
 
     Attributes:
         report: what became of every key.
-        record: what the file says about itself (`vidrepro.models.provenance`).
+        record: what the file says about itself (`vidrepro.models.released.provenance`).
         tensors: the loaded ones, by our names.
     """
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from vidrepro.data.decode_errors import check_size
 from vidrepro.data.frames import MIN_SIDE, SETTINGS, inspect_video, sequence_file
-from vidrepro.data.pictures import decode_picture
+from vidrepro.data.image_sequences import decode_picture
 from vidrepro.errors import DataError, DecodeError
 from vidrepro.files import file_digest
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import av
 
 from vidrepro.data.journal import Journal
-from vidrepro.data.scan.clips import SCAN_VERSION, ClipFiles, Scan, scan_clip
+from vidrepro.data.manifest_rows import iterate_clips
+from vidrepro.data.scan.check_clip import SCAN_VERSION, ClipFiles, Scan, scan_clip
 from vidrepro.data.scan.pool import Died, run_tasks
 from vidrepro.data.scan.reencode import PICTURES, CopyJob, Encoding, copy_clip, copy_path
 from vidrepro.data.sources.completeness import Lost
 from vidrepro.data.sources.contract import PreparationInterrupted
-from vidrepro.data.table import iterate_clips
 from vidrepro.files import fingerprint
 
 if TYPE_CHECKING:
@@ -110,8 +110,8 @@ def check_clips(
         DataError: if no worker can be started.
         ResultsError: if a copy or the journal cannot be written.
     """
-    entries = [entry for entry in download.catalogue.entries if entry.id in download.located.media]
-    checked = Checked({entry.id: place for place, entry in enumerate(download.catalogue.entries)}, decoder=decoder())
+    entries = [entry for entry in download.annotations.entries if entry.id in download.located.media]
+    checked = Checked({entry.id: place for place, entry in enumerate(download.annotations.entries)}, decoder=decoder())
     if encoding is not None:
         checked.copies = {entry.id: _copy_of(entry, download.located.media[entry.id], encoding) for entry in entries}
     known = _Known(download, checked.copies, copies.parent if copies else None, journal, old)

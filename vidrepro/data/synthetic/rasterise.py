@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vidrepro.data.synthetic.annotations import Annotations
 from vidrepro.data.synthetic.draws import Draws
+from vidrepro.data.synthetic.ground_truth import Annotations
 from vidrepro.data.synthetic.shapes import BOUND, MOUTH_HEIGHT, MOUTH_RADII, mouth_distance
 from vidrepro.data.synthetic.stage import Scene, Track
 from vidrepro.data.synthetic.textures import FloatArray, paint

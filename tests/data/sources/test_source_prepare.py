@@ -19,7 +19,7 @@ from mini import make_frames, make_video
 from vidrepro.cli.app import app
 from vidrepro.data.frames import probe_video
 from vidrepro.data.known import OFFICIAL
-from vidrepro.data.sources import engine
+from vidrepro.data.sources import prepare as source_prepare
 from vidrepro.data.sources.something_something import CLASSES
 from vidrepro.errors import ConfigError, ManifestError, UnknownNameError
 
@@ -71,8 +71,8 @@ def test_what_another_process_has_prepared_meanwhile_is_kept(
         looked.append(folder.name)
         return None if len(looked) == 1 else look(folder, info, force)
 
-    look = engine._existing
-    monkeypatch.setattr(engine, "_existing", existing)
+    look = source_prepare._existing
+    monkeypatch.setattr(source_prepare, "_existing", existing)
     prepare("ssv2", root, tmp_path / "a")
     assert len(looked) == 2 and cache.is_dir()
 

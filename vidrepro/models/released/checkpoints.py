@@ -1,7 +1,7 @@
 """Checkpoints of other projects' released code, renamed to ours with a report of every key.
 
 Nothing is guessed: the released name of each tensor follows from the network's own insertions
-(`vidrepro.models.naming`), so a file of another architecture cannot fit by accident.
+(`vidrepro.models.released.naming`), so a file of another architecture cannot fit by accident.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from vidrepro.errors import ModelError, unknown_name
 from vidrepro.models.classifier import VideoClassifier
-from vidrepro.models.loading import load, strip_wrappers
+from vidrepro.models.load_report import LoadReport
+from vidrepro.models.load_tensors import load, strip_wrappers
 from vidrepro.models.mechanisms.aia import AttentionInAttention
 from vidrepro.models.mechanisms.released import released_key
-from vidrepro.models.naming import file_names
 from vidrepro.models.networks.stabn_released import dead_keys
-from vidrepro.models.report import LoadReport
+from vidrepro.models.released.naming import file_names
 
 # TSM's released code (mit-han-lab/temporal-shift-module) uses the same names as M2A's, which is built on it.
 SOURCES = {

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from vidrepro.config import parse_override, resolve
-from vidrepro.cost.known import KnownCosts, Record
+from vidrepro.cost.costs_file import KnownCosts, Record
 from vidrepro.cost.printed_convention import FVCORE, PrintedRule, rule_for_cell
 from vidrepro.errors import ConfigError, ModelError, UnknownNameError
 from vidrepro.experiments import Ensemble, Evaluation, Paper, Row, load_paper

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from vidrepro.data.archives.byte_stream import Segment
 from vidrepro.data.archives.kind import ARCHIVES, HEAD, kind_of, kind_of_head
 from vidrepro.data.archives.refusals import AGAIN, naming, refuse
-from vidrepro.data.archives.streams import Segment
 from vidrepro.errors import DataError
 
 _SUFFIXES = frozenset({"", ".zip", ".tgz", ".tar.gz", ".gz", ".tar"})

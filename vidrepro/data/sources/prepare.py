@@ -18,16 +18,16 @@ from typing import Any
 
 from vidrepro.data.archives import unpack
 from vidrepro.data.manifest import INFO_NAME, MANIFEST_NAME, Journal, Manifest, load_manifest, write_manifest
+from vidrepro.data.manifest_rows import NO_SPLIT
 from vidrepro.data.scan.reencode import Encoding, choose_encoding, remove_temporary
-from vidrepro.data.sources.catalogue import UNPACKED
-from vidrepro.data.sources.checking import Checked, check_clips, scan_key
+from vidrepro.data.sources.annotations import UNPACKED
+from vidrepro.data.sources.check_clips import Checked, check_clips, scan_key
 from vidrepro.data.sources.completeness import Completeness, write_report
 from vidrepro.data.sources.contract import Options
 from vidrepro.data.sources.download import Download, folders_of, missing_clips, read_download
 from vidrepro.data.sources.locate import Media
-from vidrepro.data.sources.official import Catalogue, Entry, OfficialDataset
+from vidrepro.data.sources.official import Annotations, Entry, OfficialDataset
 from vidrepro.data.sources.parallel import usable_cores
-from vidrepro.data.table import NO_SPLIT
 from vidrepro.errors import ConfigError, DataError, ManifestError, unknown_name
 from vidrepro.files import atomic_write_text, fingerprint, not_writable, unexpanded
 
@@ -54,12 +54,12 @@ def prepare(dataset: OfficialDataset, options: Options) -> Manifest:
     if packed:
         unpack(packed, folder / UNPACKED, say=options.say, progress=options.unpack_progress)
     download = read_download(dataset, root, folder, options.label_order)
-    catalogue = download.catalogue
-    fold = choose_fold(catalogue, options.split)
-    for note in catalogue.notes:
+    annotations = download.annotations
+    fold = choose_fold(annotations, options.split)
+    for note in annotations.notes:
         say(note)
     completeness = Completeness(
-        dataset.NAME, catalogue, fold, options.allow_missing, missing_clips(download), download.searched
+        dataset.NAME, annotations, fold, options.allow_missing, missing_clips(download), download.searched
     )
     info = dataset_info(dataset, download, folder, fold, encoding)
     old = _existing(folder, info, options.force)
@@ -92,14 +92,14 @@ def prepare(dataset: OfficialDataset, options: Options) -> Manifest:
             raise _nothing_usable(completeness, folder)
         rows = [
             manifest_row(completeness, entry, download.located.media[entry.id], checked)
-            for entry in catalogue.entries
+            for entry in annotations.entries
             if entry.id in download.located.media
         ]
         info["completeness"] = completeness.summary()
         info["second_setting"] = checked.second_setting
         info["turned"] = checked.turned
         before = _content(folder)
-        _write_side_tables(folder, catalogue, {row["id"] for row in rows})
+        _write_side_tables(folder, annotations, {row["id"] for row in rows})
         write_report(folder, completeness, "prepared", more)
         manifest = write_manifest(folder, rows, info)
         if old is not None and before == _content(folder):
@@ -138,16 +138,16 @@ def check_options(dataset: OfficialDataset, options: Options) -> Path:
     return root
 
 
-def choose_fold(catalogue: Catalogue, asked: str | None) -> str | None:
+def choose_fold(annotations: Annotations, asked: str | None) -> str | None:
     """The fold that becomes the manifest's split column: the one asked for, or the first; None if there is none.
 
     Raises:
         UnknownNameError: if there is no such fold.
     """
     if asked is None:
-        return next(iter(catalogue.folds), None)
-    if asked not in catalogue.folds:
-        raise unknown_name("fold", asked, catalogue.folds, hint=None if catalogue.folds else "leave --split out")
+        return next(iter(annotations.folds), None)
+    if asked not in annotations.folds:
+        raise unknown_name("fold", asked, annotations.folds, hint=None if annotations.folds else "leave --split out")
     return asked
 
 
@@ -155,27 +155,27 @@ def dataset_info(
     dataset: OfficialDataset, download: Download, folder: Path, fold: str | None, encoding: Encoding | None
 ) -> dict[str, Any]:
     """The content of dataset.json, but for what the check of the clips adds."""
-    catalogue = download.catalogue
+    annotations = download.annotations
     root = "." if encoding else str(download.media_root)
     with contextlib.suppress(ValueError):
         if not encoding:  # what was unpacked to the dataset's folder may move with it
             root = download.media_root.relative_to((folder / UNPACKED).resolve()).as_posix()
             root = UNPACKED if root == "." else f"{UNPACKED}/{root}"
-    settings: dict[str, Any] = {"root": root, "label_order": catalogue.label_order, "split": fold}
-    settings |= {"version": catalogue.version, "encoding": encoding.describe() if encoding else {}}
+    settings: dict[str, Any] = {"root": root, "label_order": annotations.label_order, "split": fold}
+    settings |= {"version": annotations.version, "encoding": encoding.describe() if encoding else {}}
     if encoding:
         settings["source"] = str(download.media_root)
     info: dict[str, Any] = {
         "name": dataset.NAME,
         "root": root,
-        "classes": list(catalogue.classes),
-        "label_order": catalogue.label_order,
-        "version": catalogue.version,
+        "classes": list(annotations.classes),
+        "label_order": annotations.label_order,
+        "version": annotations.version,
         "encoding": settings["encoding"],
-        "tasks": {name: list(task.classes) for name, task in catalogue.tasks.items()},
+        "tasks": {name: list(task.classes) for name, task in annotations.tasks.items()},
         "title": dataset.guide().title,
         "fold": fold,
-        "notes": list(catalogue.notes),
+        "notes": list(annotations.notes),
         "settings": settings,
         "settings_fingerprint": fingerprint(settings)[:16],
     }
@@ -249,8 +249,8 @@ def _particulars(download: Download, checked: Checked) -> dict[str, Any]:
     """What the report says beside counts and lost clips."""
     located = download.located
     return {
-        "label_order": download.catalogue.label_order,
-        "version": download.catalogue.version,
+        "label_order": download.annotations.label_order,
+        "version": download.annotations.version,
         **folders_of(download),
         "stray_files_ignored": located.stray,
         "other_pictures_left_out": located.flow,
@@ -272,12 +272,12 @@ def _nothing_usable(completeness: Completeness, folder: Path) -> DataError:
     )
 
 
-def _write_side_tables(folder: Path, catalogue: Catalogue, known: set[str]) -> None:
+def _write_side_tables(folder: Path, annotations: Annotations, known: set[str]) -> None:
     """``splits/<fold>.csv`` and ``labels/<task>.csv``, for the clips in the manifest; files of other names go."""
     wanted = {
-        f"splits/{name}.csv": _table(("id", "split"), fold.items(), known) for name, fold in catalogue.folds.items()
+        f"splits/{name}.csv": _table(("id", "split"), fold.items(), known) for name, fold in annotations.folds.items()
     }
-    for name, task in catalogue.tasks.items():
+    for name, task in annotations.tasks.items():
         wanted[f"labels/{name}.csv"] = _table(("id", "label"), task.labels.items(), known)
     for kind in ("splits", "labels"):
         for path in (folder / kind).glob("*.csv"):

@@ -15,8 +15,8 @@ from sample_clips import FORMATS, moving_frames, write_pictures
 
 from vidrepro.data import frames
 from vidrepro.data.frames import inspect_video, read_video
-from vidrepro.data.pictures import read_sequence
-from vidrepro.data.scan.clips import ClipFiles, Scan, scan_clip
+from vidrepro.data.image_sequences import read_sequence
+from vidrepro.data.scan.check_clip import ClipFiles, Scan, scan_clip
 from vidrepro.errors import DecodeError
 
 

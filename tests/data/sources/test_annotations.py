@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidrepro.data.sources.catalogue import (
+from vidrepro.data.sources.annotations import (
     Ids,
     Labels,
     check_name,

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidrepro.data.frames import first_orientation
+from vidrepro.data.image_sequences import sequence_file
 from vidrepro.data.known import SOURCES, prepare_command
-from vidrepro.data.pictures import sequence_file
-from vidrepro.data.table import Clip, iterate_clips
+from vidrepro.data.manifest_rows import Clip, iterate_clips
 from vidrepro.errors import DecodeError, ManifestError
 from vidrepro.files import file_digest
 

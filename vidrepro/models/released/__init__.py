@@ -1,0 +1,1 @@
+"""Checkpoints of other projects' released code: what they call their tensors, and how they become ours."""
